@@ -1,0 +1,1 @@
+"""Trains: run, data, sharding, step, loop, checkpoint, metrics."""

@@ -1,0 +1,1 @@
+"""Gives the text and the datasets that a run reads."""
