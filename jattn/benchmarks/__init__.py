@@ -1,0 +1,1 @@
+"""Measures time, memory and compression against named peers."""
