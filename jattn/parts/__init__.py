@@ -1,0 +1,1 @@
+"""What can be swapped: one folder a slot, one file a part."""
