@@ -52,7 +52,7 @@ class Own(dict):
 
 @dataclasses.dataclass(frozen=True)
 class Dims:
-    """Sizes that a part's arrays may depend on, in the letters of the house: h, g, j heads, widths d, e, m, and l, t."""
+    """Sizes that a part's arrays may depend on, in the order of the letters h, g, j, d, e, m, l, t."""
 
     heads: int
     key_heads: int
@@ -246,7 +246,7 @@ class Stats(NamedTuple):
 
 
 class Attended(NamedTuple):
-    """What every engine and mechanism returns: the output, the statistics of its rows, the state that decoding carries."""
+    """What every engine and mechanism returns: the output, the statistics of its rows, the state of decoding."""
 
     out: Float[Array, "t h e"]
     stats: Stats

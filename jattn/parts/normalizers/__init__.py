@@ -19,7 +19,12 @@ class Normalizer(Part):
     visible = False
 
     def weights(
-        self, own: dict, logits: Float[Array, "h t s"], z: Float[Array, "h t 1"], seen: Bool[Array, "#h t s"], tile: Tile
+        self,
+        own: dict,
+        logits: Float[Array, "h t s"],
+        z: Float[Array, "h t 1"],
+        seen: Bool[Array, "#h t s"],
+        tile: Tile,
     ) -> Float[Array, "h t s"]:
         """The weights, element by element; 0 with derivative 0 where not seen."""
         raise NotImplementedError

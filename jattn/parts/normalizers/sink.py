@@ -30,7 +30,12 @@ class Sink(Normalizer):
         return {"logit": jnp.zeros(dims.heads)}
 
     def weights(
-        self, own: dict, logits: Float[Array, "h t s"], z: Float[Array, "h t 1"], seen: Bool[Array, "#h t s"], tile: Tile
+        self,
+        own: dict,
+        logits: Float[Array, "h t s"],
+        z: Float[Array, "h t 1"],
+        seen: Bool[Array, "#h t s"],
+        tile: Tile,
     ) -> Float[Array, "h t s"]:
         return self.inner.weights(own["inner"], logits, z, seen, tile)
 

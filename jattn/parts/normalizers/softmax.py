@@ -17,7 +17,12 @@ class Softmax(Normalizer):
     kind = "exponential"
 
     def weights(
-        self, own: dict, logits: Float[Array, "h t s"], z: Float[Array, "h t 1"], seen: Bool[Array, "#h t s"], tile: Tile
+        self,
+        own: dict,
+        logits: Float[Array, "h t s"],
+        z: Float[Array, "h t 1"],
+        seen: Bool[Array, "#h t s"],
+        tile: Tile,
     ) -> Float[Array, "h t s"]:
         return jnp.exp(jnp.where(seen, logits, -jnp.inf) - z)
 

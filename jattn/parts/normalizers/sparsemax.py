@@ -18,7 +18,12 @@ class Sparsemax(Normalizer):
     kind = "threshold"
 
     def weights(
-        self, own: dict, logits: Float[Array, "h t s"], z: Float[Array, "h t 1"], seen: Bool[Array, "#h t s"], tile: Tile
+        self,
+        own: dict,
+        logits: Float[Array, "h t s"],
+        z: Float[Array, "h t 1"],
+        seen: Bool[Array, "#h t s"],
+        tile: Tile,
     ) -> Float[Array, "h t s"]:
         return jax.nn.relu(jnp.where(seen, logits - z, 0))
 

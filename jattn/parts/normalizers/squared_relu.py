@@ -22,7 +22,12 @@ class SquaredRelu(Normalizer):
     visible = True
 
     def weights(
-        self, own: dict, logits: Float[Array, "h t s"], z: Float[Array, "h t 1"], seen: Bool[Array, "#h t s"], tile: Tile
+        self,
+        own: dict,
+        logits: Float[Array, "h t s"],
+        z: Float[Array, "h t 1"],
+        seen: Bool[Array, "#h t s"],
+        tile: Tile,
     ) -> Float[Array, "h t s"]:
         positive = jax.nn.relu(jnp.where(seen, logits, 0))
         return positive**2 / jnp.maximum(tile.visible, 1).astype(logits.dtype)[..., None]

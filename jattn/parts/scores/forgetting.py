@@ -28,7 +28,7 @@ def forgotten(
 
 @part
 class Forgetting(Score):
-    """One gate a token and head, from the layer's input; the gates' biases start spread between short and long memory."""
+    """One gate a token and head, from the layer's input; biases start spread from short to long memory."""
 
     shortest: float = 2.0
     longest: float = 128.0
@@ -37,8 +37,8 @@ class Forgetting(Score):
     def __post_init__(self):
         if not 1 < self.shortest <= self.longest:
             raise ValueError(
-                f"Forgetting needs 1 < shortest <= longest, in tokens, got {self.shortest} and {self.longest}; they are "
-                f"the memory of the first and the last head at the start."
+                f"Forgetting needs 1 < shortest <= longest, in tokens, got {self.shortest} and {self.longest}; they "
+                f"are the memory of the first and the last head at the start."
             )
 
     def params(self, rng: Array, dims: Dims) -> dict:

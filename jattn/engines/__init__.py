@@ -1,0 +1,117 @@
+"""How it is computed: the only loops. This file holds what they share, one tile of pairs."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jattn.numerics import wide
+from jattn.part import Place, Side, Tile, part, scope
+from jattn.parts.masks import Full, Mask
+from jattn.parts.normalizers import Normalizer
+from jattn.parts.normalizers.softmax import Softmax
+from jattn.parts.scores import Score
+
+
+@part
+class Rule:
+    """What an engine is told: logits = scale q.k, then scores in order, bias, mask, normalizer."""
+
+    scale: float
+    score: tuple[Score, ...] = ()
+    mask: Mask = Full()
+    normalizer: Normalizer = Softmax()
+
+    def reads_visible(self) -> bool:
+        """Whether any part wants to know how many keys its row sees."""
+        return any(p.visible for p in (*self.score, self.mask, self.normalizer))
+
+
+class Pairs(NamedTuple):
+    """Arrays of pairs that the caller passed: a mask and a bias, each "#h #t #s" or None."""
+
+    mask: Bool[Array, "#h #t #s"] | None = None
+    bias: Float[Array, "#h #t #s"] | None = None
+
+
+def share(heads: int, key_heads: int, value_heads: int) -> int:
+    """The least number of query heads that use whole key heads and whole value heads."""
+    for name, count in (("key", key_heads), ("value", value_heads)):
+        if count < 1 or heads % count:
+            raise ValueError(
+                f"Query heads come in equal groups, one a {name} head, got {heads} query heads and {count} {name} "
+                f"heads; make the first a multiple of the second."
+            )
+    return math.lcm(heads // key_heads, heads // value_heads)
+
+
+def spread(leaf: Array, start, count: int, heads: int) -> Array:
+    """Per-token values "n #heads ..." as "#h n ..." for `count` query heads from `start` out of `heads`."""
+    leaf = jnp.moveaxis(leaf, 1, 0)
+    if leaf.shape[0] in (1, count) and (leaf.shape[0] == 1 or count == heads):
+        return leaf
+    return leaf[(start + jnp.arange(count)) // (heads // leaf.shape[0])]
+
+
+def logits(rule: Rule, own: dict, tile: Tile, bias: Float[Array, "#h #t #s"] | None) -> Float[Array, "h t s"]:
+    """Scale, scores and bias for one tile, in at least float32. `tile.key.vector` is "g s d", not repeated."""
+    query, key = tile.query.vector, tile.key.vector
+    repeats = query.shape[0] // key.shape[0]
+    raw = jnp.einsum(
+        "gtd,gsd->gts",
+        query.reshape(key.shape[0], repeats * query.shape[1], query.shape[2]),
+        key,
+        preferred_element_type=wide(query.dtype),
+    )
+    found = raw.reshape(query.shape[0], query.shape[1], key.shape[1]) * rule.scale
+    if rule.score:
+        repeated = tile.key._replace(vector=jnp.repeat(key, repeats, axis=0))
+        for part_, path, own_ in _numbered(rule, own):
+            found = part_.pairs(own_, found, _scoped(tile._replace(key=repeated), path, part_.visible))
+    return found if bias is None else found + bias.astype(found.dtype)
+
+
+def seen(rule: Rule, own: dict, tile: Tile, mask: Bool[Array, "#h #t #s"] | None) -> Bool[Array, "#h t s"]:
+    """Which pairs of one tile see each other: the mask, and beside it segments, validity and the caller's array."""
+    found = rule.mask.pairs(own["mask"], _scoped(tile, "mask", rule.mask.visible))
+    if tile.query.segment is not None:
+        found &= (tile.query.segment[:, None] == tile.key.segment[None, :])[None]
+    if tile.query.valid is not None:
+        found &= tile.query.valid[None, :, None]
+    if tile.key.valid is not None:
+        found &= tile.key.valid[None, None, :]
+    return found if mask is None else found & mask
+
+
+def normalizer_tile(rule: Rule, tile: Tile) -> Tile:
+    """The tile as the normalizer may see it."""
+    return _scoped(tile, "normalizer", rule.normalizer.visible)
+
+
+def _numbered(rule: Rule, own: dict) -> Iterator[tuple[Score, str, dict]]:
+    for number, score in enumerate(rule.score):
+        yield score, f"score/{number}", own["score"][str(number)]
+
+
+def _scoped(tile: Tile, path: str, visible: bool) -> Tile:
+    key = None if tile.key is None else tile.key._replace(extra=scope(tile.key.extra, path))
+    return tile._replace(
+        query=tile.query._replace(extra=scope(tile.query.extra, path)),
+        key=key,
+        visible=tile.visible if visible else None,
+    )
+
+
+def in_tile(side: Side, start, count: int, heads: int) -> Side:
+    """A side whose vector is "n h d" as the engines show it in a tile, for `count` heads from `start`."""
+    extra = jax.tree.map(lambda leaf: spread(leaf, start, count, heads), side.extra)
+    return side._replace(vector=jnp.moveaxis(side.vector, 1, 0), extra=extra)
+
+
+def whole_tile(query: Side, key: Side, place: Place) -> Tile:
+    """All pairs as one tile."""
+    heads = query.vector.shape[1]
+    return Tile(in_tile(query, 0, heads, heads), in_tile(key, 0, heads, heads), place)

@@ -1,0 +1,181 @@
+"""The backward pass of the tiled engine: gradients from row statistics, each tile computed again.
+
+Source: Dao et al., "FlashAttention", NeurIPS 2022, arXiv:2205.14135, appendix B.2; for thresholds the implicit function
+theorem on the row's constraint, as in Martins, Astudillo, "From Softmax to Sparsemax", 2016, arXiv:1602.02068,
+section 2.5.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jattn import engines
+from jattn.engines.tiles import (
+    Plan,
+    add,
+    cut,
+    logits_of,
+    loop,
+    over_keys,
+    paste,
+    pieces,
+    seen_of,
+    start_of,
+    tile_of,
+    values_of,
+)
+from jattn.numerics import divide, log, wide
+
+
+def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
+    """Gradients of `data`'s floating arrays, from row statistics; `read` holds the cotangents, None where unread."""
+    out, entropy, log_normalizer, top, visible, z, mass, ties = kept
+    row_tiles, column_tiles, groups = plan.counts()
+    normalizer = plan.rule.normalizer
+    dtype = wide(data["query"].vector.dtype)
+    g_out, g_entropy, g_normalizer, g_top = read
+    g_out = jnp.zeros_like(out) if g_out is None else g_out
+    # a row without mass has no entropy and no log-normalizer to move, one that sees no key no largest logit
+    g_entropy, g_normalizer = (None if g is None else jnp.where(mass > 0, g, 0) for g in (g_entropy, g_normalizer))
+    g_top = None if g_top is None else jnp.where(visible > 0, divide(g_top, ties.astype(dtype)), 0)
+    rows = {"z": z, "mass": mass, "entropy": entropy, "top": top, "g entropy": g_entropy, "g normalizer": g_normalizer}
+    rows |= {"g top": g_top, "constraint": None}
+    per_key, per_value = plan.heads // plan.key_heads, plan.heads // plan.value_heads
+
+    def look(i, j, group, row_tile):
+        smooth, fixed = pieces(plan, data, i, j, group)
+        at = group * plan.group, start_of(i, plan.rows, plan.length)
+        row = {
+            name: None if x is None else cut(cut(x, at[0], plan.group), at[1], plan.rows, 1)[..., None]
+            for name, x in rows.items()
+        }
+        g = jnp.moveaxis(cut(cut(g_out, at[1], plan.rows), at[0], plan.group, 1), 1, 0)
+        values = values_of(plan, data, j, group)
+        g_weights = jnp.einsum(
+            "jte,jse->jts", g.reshape(values.shape[0], -1, g.shape[2]), values, preferred_element_type=dtype
+        ).reshape(plan.group, plan.rows, plan.columns)
+        return smooth, fixed, row, g, g_weights, seen_of(plan, smooth, fixed, row_tile, j)
+
+    def weights_of(smooth, fixed, row, seen):
+        tile = engines.normalizer_tile(plan.rule, tile_of(plan, smooth, fixed))
+        return lambda own, logits, z: normalizer.weights(own, logits, z, seen, tile).astype(dtype)
+
+    def through_statistics(weights, g_weights, row):
+        size, sign = jnp.abs(weights), jnp.sign(weights)
+        if g_entropy is not None:
+            mean = jnp.where(row["mass"] > 0, log(jnp.where(row["mass"] > 0, row["mass"], 1)), 0) - row["entropy"]
+            apart = jnp.where(size > 0, mean - jnp.log(jnp.where(size > 0, size, 1)), 0)
+            g_weights = g_weights + divide(row["g entropy"], row["mass"]) * apart * sign
+        if normalizer.kind != "exponential" and g_normalizer is not None:
+            g_weights = g_weights + divide(row["g normalizer"], row["mass"]) * sign
+        return g_weights
+
+    if normalizer.kind == "exponential":
+        shared = jnp.einsum("the,the->ht", out, g_out, preferred_element_type=dtype)
+        rows["constraint"] = (0 if g_normalizer is None else g_normalizer) - shared
+    elif normalizer.kind == "threshold":
+
+        def rows_of(x, constraint):
+            i, group = x // groups, x % groups
+
+            def sweep(j, sums):
+                smooth, fixed, row, _, g_weights, seen = look(i, j, group, None)
+                logits = logits_of(plan, smooth, fixed)
+                weigh = weights_of(smooth, fixed, row, seen)
+                weights, pull = jax.vjp(lambda z: weigh(smooth["own"]["normalizer"], logits, z), row["z"])
+                g_weights = through_statistics(weights, g_weights, row)
+                return sums[0] + pull(g_weights)[0][..., 0], sums[1] + pull(jnp.ones_like(weights))[0][..., 0]
+
+            zero = jnp.zeros((plan.group, plan.rows), dtype)
+            a, b = over_keys(plan, data, i, group, sweep, (zero, zero))
+            return paste(constraint, -divide(a, b), (group * plan.group, start_of(i, plan.rows, plan.length)))
+
+        rows["constraint"] = loop(row_tiles * groups, rows_of, jnp.zeros_like(z))
+
+    def columns_of(x, whole):
+        j, group = x // groups, x % groups
+        head, column = group * plan.group, start_of(j, plan.columns, plan.keys)
+
+        def absorb(i, carry):
+            whole, g_key, g_value = carry
+            smooth, fixed, row, g, g_weights, seen = look(i, j, group, i)
+            logits, pull_logits = jax.vjp(lambda smooth: logits_of(plan, smooth, fixed), smooth)
+            weigh = weights_of(smooth, fixed, row, seen)
+            weights, pull = jax.vjp(lambda own, s: weigh(own, s, row["z"]), smooth["own"]["normalizer"], logits)
+            g_weights = through_statistics(weights, g_weights, row)
+            if row["constraint"] is not None:
+                g_weights = g_weights + row["constraint"] * jnp.sign(weights)
+            g_normalizer_own, g_logits = pull(g_weights)
+            if g_top is not None:
+                g_logits = g_logits + jnp.where(seen & (logits == row["top"]), row["g top"], 0)
+            (g_smooth,) = pull_logits(g_logits)
+            at = start_of(i, plan.rows, plan.length)
+            g_value = g_value + jnp.einsum(
+                "jts,jte->jse",
+                weights.astype(g.dtype).reshape(-1, per_value * plan.rows, plan.columns),
+                g.reshape(-1, per_value * plan.rows, g.shape[2]),
+                preferred_element_type=dtype,
+            )
+            whole = whole | {
+                "own": _plus(whole["own"], g_smooth["own"]),
+                "normalizer": _plus(whole["normalizer"], g_normalizer_own),
+                "q": add(whole["q"], g_smooth["q"].astype(dtype), (at, head, 0)),
+                "query extra": _add_rows(whole["query extra"], g_smooth["query extra"], at),
+                "key extra": _add_rows(whole["key extra"], g_smooth["key extra"], column),
+            }
+            if data["bias"] is not None:
+                starts = [0 if n == 1 else s for n, s in zip(data["bias"].shape, (head, at, column), strict=True)]
+                whole["bias"] = add(whole["bias"], g_smooth["bias"].astype(dtype), starts)
+            return whole, g_key + g_smooth["k"].astype(dtype), g_value
+
+        g_key = jnp.zeros((plan.columns, plan.group // per_key, data["key"].vector.shape[2]), dtype)
+        g_value = jnp.zeros((plan.group // per_value, plan.columns, data["value"].shape[2]), dtype)
+        if data["live"] is None:
+            whole, g_key, g_value = absorb(0, (whole, g_key, g_value))
+        else:
+            order, count = data["live"][1]
+            whole, g_key, g_value = lax.fori_loop(
+                0, count[group, j], lambda n, c: absorb(order[group, j, n], c), (whole, g_key, g_value)
+            )
+        return whole | {
+            "k": add(whole["k"], g_key, (column, head // per_key, 0)),
+            "v": add(whole["v"], jnp.moveaxis(g_value, 0, 1), (column, head // per_value, 0)),
+        }
+
+    def zeros(tree):
+        return jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), wide(leaf.dtype)) if _smooth(leaf) else None, tree)
+
+    query, key = data["query"], data["key"]
+    start = {"own": zeros(data["own"]), "normalizer": zeros(data["own"]["normalizer"]), "bias": zeros(data["bias"])}
+    start |= {"q": zeros(query.vector), "k": zeros(key.vector), "v": zeros(data["value"])}
+    start |= {"query extra": zeros(query.extra), "key extra": zeros(key.extra)}
+    found = loop(column_tiles * groups, columns_of, start)
+    own = {**found["own"], "normalizer": _plus(found["own"]["normalizer"], found["normalizer"])}
+    return {
+        "own": own,
+        "query": (found["q"], found["query extra"]),
+        "key": (found["k"], found["key extra"]),
+        "value": found["v"],
+        "bias": found["bias"],
+    }
+
+
+def _smooth(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+
+def _plus(whole: Any, more: Any) -> Any:
+    return jax.tree.map(
+        lambda a, b: None if a is None else a + b.astype(a.dtype), whole, more, is_leaf=lambda leaf: leaf is None
+    )
+
+
+def _add_rows(whole: Any, more: Any, start) -> Any:
+    return jax.tree.map(
+        lambda a, b: None if a is None else add(a, b.astype(a.dtype), (start, *(0,) * (a.ndim - 1))),
+        whole,
+        more,
+        is_leaf=lambda leaf: leaf is None,
+    )

@@ -1,0 +1,103 @@
+"""All pairs at once, differentiated by JAX alone: the oracle of the other engines, and the path for forward mode and
+higher orders.
+
+Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, equation 1.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from jattn import engines
+from jattn.engines import Pairs, Rule
+from jattn.numerics import divide, log, wide, x_log_x
+from jattn.part import Attended, Place, Side, Stats, Tile
+
+BISECTIONS = 100  # more than the bits of a float64 between two thresholds
+
+
+def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, pairs: Pairs):
+    """Attention of one example by its definition; memory grows with t times s.
+
+    Sides hold `vector` as "n h d". Returns `Attended` with statistics "t h". Raises ValueError where heads do not
+    divide.
+    """
+    heads = query.vector.shape[1]
+    engines.share(heads, key.vector.shape[1], value.shape[1])
+    tile = engines.whole_tile(query, key, place)
+    shape = (heads, query.vector.shape[0], key.vector.shape[0])
+    seen = jnp.broadcast_to(engines.seen(rule, own, tile, pairs.mask), shape)
+    visible = seen.sum(-1)
+    tile = tile._replace(visible=visible)
+    logits = engines.logits(rule, own, tile, pairs.bias)
+    tile = engines.normalizer_tile(rule, tile)
+    weights, normalizer, null = _weights(rule, own["normalizer"], logits, seen, tile)
+
+    values = jnp.repeat(jnp.moveaxis(value, 1, 0), heads // value.shape[1], axis=0)
+    out = jnp.einsum("hts,hse->hte", weights.astype(wide(value.dtype)), values.astype(wide(value.dtype)))
+    size = jnp.abs(weights)
+    heat = x_log_x(size).sum(-1)
+    largest = jnp.where(seen, logits, -jnp.inf)
+    if null is not None:
+        level, null_value = null
+        mass = jnp.where(visible > 0, jnp.exp(level - jnp.where(visible > 0, normalizer, 0)), 0)
+        heat += x_log_x(mass)
+        size = jnp.concatenate([size, mass[..., None]], -1)
+        largest = jnp.concatenate([largest, jnp.where(visible > 0, level, -jnp.inf)[..., None]], -1)
+        if null_value is not None:
+            out += mass[..., None] * null_value[:, None, :]
+    total = size.sum(-1)
+    entropy = jnp.where(total > 0, jnp.where(total > 0, log(total), 0) - divide(heat, total), 0)
+    stats = Stats(
+        entropy=entropy.T,
+        log_normalizer=(normalizer if rule.normalizer.kind == "exponential" else log(total)).T,
+        max_logit=largest.max(-1, initial=-jnp.inf).T,
+        visible=visible.T,
+        observed={},
+    )
+    return Attended(jnp.moveaxis(out, 0, 1).astype(value.dtype), stats)
+
+
+def _weights(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile):
+    normalizer = rule.normalizer
+    null = None
+    if normalizer.kind == "exponential":
+        level = normalizer.level(own, logits, seen, tile)
+        null = normalizer.null(own, tile._replace(key=None))
+        if null is not None:
+            level = jnp.concatenate([level, null[0].astype(level.dtype)[..., None]], -1)
+        any_seen = seen.any(-1)
+        top = lax.stop_gradient(level.max(-1, initial=-jnp.inf))
+        top = jnp.where(jnp.isfinite(top) & any_seen, top, 0)
+        mass = jnp.where(any_seen, jnp.exp(level - top[..., None]).sum(-1), 0)
+        z = log(mass) + top
+        finite = jnp.where(mass > 0, z, 0)[..., None]
+        return normalizer.weights(own, logits, finite, seen, tile), z, null
+    if normalizer.kind == "free":
+        return normalizer.weights(own, logits, jnp.zeros_like(logits[..., :1]), seen, tile), None, None
+    z = _threshold(rule, own, logits, seen, tile)
+    return normalizer.weights(own, logits, z[..., None], seen, tile), None, None
+
+
+def _threshold(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile):
+    """The z at which a row's weights sum to 1: bisection without gradients, then one Newton step that carries them."""
+    normalizer = rule.normalizer
+
+    def total(z):
+        return normalizer.weights(own, logits, z[..., None], seen, tile).sum(-1)
+
+    top = jnp.where(seen, logits, -jnp.inf).max(-1, initial=-jnp.inf)
+    top = lax.stop_gradient(jnp.where(seen.any(-1), top, 0))
+    low = lax.stop_gradient(normalizer.begin(own, top, tile._replace(key=None)))
+    high = low + jnp.maximum(jnp.abs(top), 1) + jnp.abs(low)
+
+    def halve(_, ends):
+        middle = (ends[0] + ends[1]) / 2
+        enough = lax.stop_gradient(total(middle)) >= 1
+        return jnp.where(enough, middle, ends[0]), jnp.where(enough, ends[1], middle)
+
+    low, _ = lax.fori_loop(0, BISECTIONS, halve, (low, high))
+    low = lax.stop_gradient(low)
+    mass, slope = jax.jvp(total, (low,), (jnp.ones_like(low),))
+    return low - divide(mass - 1, lax.stop_gradient(slope))

@@ -1,0 +1,149 @@
+"""The forward pass of the tiled engine: output and statistics of every row, a tile of keys at a time."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jattn import engines
+from jattn.engines.tiles import (
+    Plan,
+    logits_of,
+    loop,
+    over_keys,
+    paste,
+    pieces,
+    seen_of,
+    start_of,
+    tile_of,
+    values_of,
+    weigh,
+)
+from jattn.numerics import divide, log, wide, x_log_x
+
+# below any logit, and finite, so that a row that sees nothing subtracts numbers and not infinities
+FLOOR = -1e30
+# steps that a threshold may take; it stops when no row moves
+NEWTON_STEPS = 50
+
+
+def count_visible(plan: Plan, data: dict) -> Int[Array, "h t"]:
+    """How many keys each row sees, by mask arithmetic alone."""
+    row_tiles, _, groups = plan.counts()
+
+    def rows_of(x, counts):
+        i, group = x // groups, x % groups
+
+        def count(j, found):
+            smooth, fixed = pieces(plan, data, i, j, group)
+            seen = seen_of(plan, smooth, fixed, None, j)
+            return found + jnp.broadcast_to(seen, (plan.group, *seen.shape[1:])).sum(-1, dtype=jnp.int32)
+
+        found = over_keys(plan, data, i, group, count, jnp.zeros((plan.group, plan.rows), jnp.int32))
+        return paste(counts, found, (group * plan.group, start_of(i, plan.rows, plan.length)))
+
+    return loop(row_tiles * groups, rows_of, jnp.zeros((plan.heads, plan.length), jnp.int32))
+
+
+def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
+    """The output "t h e" and, each "h t": entropy, log-normalizer, largest logit, visible, z, mass, ties."""
+    row_tiles, _, groups = plan.counts()
+    normalizer = plan.rule.normalizer
+    own = data["own"]["normalizer"]
+    dtype = wide(data["query"].vector.dtype)
+    zero = jnp.zeros((plan.group, plan.rows), dtype)
+
+    def rows_of(x, carry):
+        out, rows = carry
+        i, group = x // groups, x % groups
+
+        def look(j):
+            smooth, fixed = pieces(plan, data, i, j, group)
+            seen = seen_of(plan, smooth, fixed, None, j)
+            tile = engines.normalizer_tile(plan.rule, tile_of(plan, smooth, fixed))
+            return logits_of(plan, smooth, fixed), seen, tile
+
+        z = zero
+        if normalizer.kind == "threshold":
+            z = _solve(plan, own, lambda body, c: over_keys(plan, data, i, group, body, c), look, zero)
+
+        def absorb(j, carry):
+            running, mass, acc, heat, top, ties, visible = carry
+            logits, seen, tile = look(j)
+            shift = running
+            if normalizer.kind == "exponential":
+                level = normalizer.level(own, logits, seen, tile)
+                shift = jnp.maximum(running, level.max(-1))
+                weights = normalizer.weights(own, logits, shift[..., None], seen, tile).astype(dtype)
+                size = jnp.abs(weights)
+                scale = jnp.exp(running - shift)
+                heat = scale * (heat + jnp.where(mass > 0, (running - shift) * mass, 0))
+                heat += jnp.where(size > 0, size * (level - shift[..., None]), 0).sum(-1)
+                mass, acc = mass * scale, acc * scale[..., None]
+            else:
+                weights = normalizer.weights(own, logits, z[..., None], seen, tile).astype(dtype)
+                size = jnp.abs(weights)
+                heat += x_log_x(size).sum(-1)
+            mass += size.sum(-1)
+            acc += weigh(weights, values_of(plan, data, j, group))
+            shown = jnp.where(seen, logits, -jnp.inf)
+            here = shown.max(-1)
+            tied = (seen & (shown == here[..., None])).sum(-1)
+            ties = jnp.where(here > top, tied, ties + jnp.where(here == top, tied, 0))
+            count = jnp.broadcast_to(seen, logits.shape).sum(-1, dtype=jnp.int32)
+            return shift, mass, acc, heat, jnp.maximum(top, here), ties, visible + count
+
+        start = zero + FLOOR if normalizer.kind == "exponential" else zero
+        count = jnp.zeros(zero.shape, jnp.int32)
+        carry = start, zero, jnp.zeros((*zero.shape, data["value"].shape[2]), dtype), zero, zero - jnp.inf, count, count
+        running, mass, acc, heat, top, ties, visible = over_keys(plan, data, i, group, absorb, carry)
+        has_mass = mass > 0
+        entropy = jnp.where(has_mass, jnp.where(has_mass, log(mass), 0) - divide(heat, mass), 0)
+        if normalizer.kind == "exponential":
+            z = jnp.where(has_mass, running + jnp.where(has_mass, log(mass), 0), 0)
+            log_normalizer = jnp.where(has_mass, z, -jnp.inf)
+            acc = divide(acc, mass[..., None])
+            mass = has_mass.astype(dtype)
+        else:
+            log_normalizer = log(mass)
+        at = group * plan.group, start_of(i, plan.rows, plan.length)
+        found = entropy, log_normalizer, top, visible, z, mass, ties
+        rows = tuple(paste(row, new, at) for row, new in zip(rows, found, strict=True))
+        return paste(out, jnp.moveaxis(acc, 0, 1), (at[1], at[0], 0)), rows
+
+    whole = jnp.zeros((plan.heads, plan.length), dtype)
+    rows = tuple(whole.astype(jnp.int32) if n in (3, 6) else whole for n in range(7))
+    out = jnp.zeros((plan.length, plan.heads, data["value"].shape[2]), data["value"].dtype)
+    return loop(row_tiles * groups, rows_of, (out, rows))
+
+
+def _solve(plan: Plan, own: dict, over_keys, look, zero: Float[Array, "h t"]) -> Float[Array, "h t"]:
+    """The z at which each row's weights sum to 1, by Newton steps from a side where they sum to more."""
+    normalizer = plan.rule.normalizer
+
+    def highest(j, top):
+        logits, seen, _ = look(j)
+        return jnp.maximum(top, jnp.where(seen, logits, -jnp.inf).max(-1))
+
+    top = over_keys(highest, zero - jnp.inf)
+    some = top > -jnp.inf
+    _, _, tile = look(0)
+
+    def step(carry):
+        count, z, _ = carry
+
+        def sweep(j, sums):
+            logits, seen, tile = look(j)
+            weights, pull = jax.vjp(lambda z: normalizer.weights(own, logits, z[..., None], seen, tile), z)
+            return sums[0] + weights.sum(-1), sums[1] + pull(jnp.ones_like(weights))[0]
+
+        mass, slope = over_keys(sweep, (zero, zero))
+        move = jnp.where(some, divide(mass - 1, slope), 0)
+        return count + 1, z - move, jnp.abs(move).max()
+
+    def moving(carry):
+        count, z, moved = carry
+        return (count < NEWTON_STEPS) & (moved > 4 * jnp.finfo(zero.dtype).eps * jnp.maximum(1, jnp.abs(z).max()))
+
+    begin = normalizer.begin(own, jnp.where(some, top, 0), tile._replace(key=None))
+    return lax.while_loop(moving, step, (0, begin, jnp.asarray(jnp.inf, zero.dtype)))[1]

@@ -1,0 +1,74 @@
+"""Joins results over disjoint keys, statistics included: ring, prefix, null slot and block selection are all this.
+
+Source: Rabe, Staats, "Self-attention Does Not Need O(n^2) Memory", 2021, arXiv:2112.05682, section 3 (partial sums
+with their maxima); the entropy of a mixture of disjoint parts is the chain rule of Shannon, 1948, section 6.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jattn.numerics import divide, log, x_log_x
+from jattn.part import Attended, Stats
+from jattn.parts.normalizers import Normalizer
+from jattn.parts.normalizers.softmax import Softmax
+
+
+def merge(a: Attended, b: Attended, normalizer: Normalizer = Softmax()) -> Attended:
+    """The result over the keys of both, for the same queries; `out` "... t h e", statistics "... t h".
+
+    Exponential weights are shared by log-normalizer, free ones add. A row that saw keys on one side only keeps that
+    side; one that saw none stays empty. Ties of the largest logit are shared by side, not by key. `state` is None.
+    Raises ValueError for a threshold normalizer and for parts that read how many keys are visible.
+    """
+    if normalizer.kind == "threshold" or normalizer.visible:
+        why = "finds its threshold over all keys" if normalizer.kind == "threshold" else "divides by all visible keys"
+        raise ValueError(
+            f"Results merge when a row's weights do not depend on the keys of the other side, and "
+            f"{type(normalizer).__name__} {why}; gather the keys and attend once."
+        )
+    return _join(a, b, normalizer.kind == "exponential")
+
+
+def add_mass(
+    attended: Attended, numerator: Float[Array, "... t h e"] | None, level: Float[Array, "... t h"]
+) -> Attended:
+    """One more key of weight exp(level) and value `numerator` (None is 0) for every row that sees a key.
+
+    Counted in the statistics, not in `visible`; exponential normalizers only.
+    """
+    level = level.astype(attended.stats.log_normalizer.dtype)
+    there = attended.stats.visible > 0
+    mass = jnp.where(there, level, -jnp.inf)
+    out = jnp.zeros_like(attended.out) if numerator is None else numerator.astype(attended.out.dtype)
+    stats = Stats(jnp.zeros_like(level), mass, mass, jnp.zeros_like(attended.stats.visible), {})
+    return _join(attended, Attended(out, stats), True)._replace(state=attended.state)
+
+
+def _join(a: Attended, b: Attended, shared: bool) -> Attended:
+    weigh = [jnp.isfinite(x.stats.log_normalizer) for x in (a, b)]
+    # exponentials of -inf minus -inf are never formed, so that gradients of empty rows stay 0
+    safe = [jnp.where(w, x.stats.log_normalizer, 0) for w, x in zip(weigh, (a, b), strict=True)]
+    top = jnp.maximum(jnp.where(weigh[0], safe[0], -jnp.inf), jnp.where(weigh[1], safe[1], -jnp.inf))
+    # the shift cancels, so its gradient would be rounding only
+    top = lax.stop_gradient(jnp.where(weigh[0] | weigh[1], top, 0))
+    mass = [jnp.where(w, jnp.exp(jnp.where(w, s - top, 0)), 0) for w, s in zip(weigh, safe, strict=True)]
+    total = mass[0] + mass[1]
+    parts = [divide(m, total) for m in mass]
+    out = sum(
+        (p[..., None] * x.out if shared else x.out).astype(jnp.promote_types(x.out.dtype, p.dtype))
+        for p, x in zip(parts, (a, b), strict=True)
+    )
+    entropy = sum(p * x.stats.entropy - x_log_x(p) for p, x in zip(parts, (a, b), strict=True))
+    observed = a.stats.observed | {
+        name: value + a.stats.observed[name] if name in a.stats.observed else value
+        for name, value in b.stats.observed.items()
+    }
+    stats = Stats(
+        entropy,
+        top + log(total),
+        jnp.maximum(a.stats.max_logit, b.stats.max_logit),
+        a.stats.visible + b.stats.visible,
+        observed,
+    )
+    return Attended(out.astype(a.out.dtype), stats)

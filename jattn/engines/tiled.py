@@ -1,0 +1,100 @@
+"""Exact attention a tile at a time: memory linear in the length, forward and backward, statistics in the same pass.
+
+Source: Rabe, Staats, "Self-attention Does Not Need O(n^2) Memory", 2021, arXiv:2112.05682, sections 2 to 5; Dao et
+al., "FlashAttention", NeurIPS 2022, arXiv:2205.14135, appendix B.2 (backward from row statistics).
+Departs: the backward recomputes tiles from the row statistic of any normalizer, not of softmax alone, and takes
+cotangents of log-normalizer, entropy and largest logit.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float
+
+from jattn import engines
+from jattn.engines import Pairs, Rule, backward, forward
+from jattn.engines.merge import add_mass
+from jattn.engines.tiles import Plan, live_tiles
+from jattn.numerics import wide
+from jattn.part import Attended, Place, Side, Stats, Tile
+
+
+def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, pairs: Pairs):
+    """Attention of one example, exact for every score, mask and normalizer of the slots.
+
+    Sides hold `vector` as "n h d". Returns `Attended` with statistics "t h". Real gradients for every floating array;
+    forward mode is `dense.attend`'s. Raises ValueError where heads do not divide.
+    """
+    length, heads = query.vector.shape[:2]
+    if 0 in (length, key.vector.shape[0]):
+        return _empty(rule, value, length, heads)
+    plan = Plan.of(rule, query, key, value, place)
+    # positions that are known now decide now which tiles are live
+    live = live_tiles(plan, query, key, place)
+    data = {
+        "own": own,
+        "query": query,
+        "key": key,
+        "value": value,
+        "place": (place.head, place.layer, place.example),
+        "mask": pairs.mask,
+        "bias": pairs.bias,
+        "visible": None,
+        "live": live,
+    }
+    if rule.reads_visible():
+        data["visible"] = forward.count_visible(plan, data)
+    leaves, tree = jax.tree.flatten(data)
+    floating = tuple(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves)
+    smooth = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float]
+    rest = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if not is_float]
+    out, stats = _attend((plan, tree, floating), smooth, rest)
+    attended = Attended(out, Stats(*(x.T for x in stats), observed={}))
+    if rule.normalizer.kind != "exponential":
+        return attended
+    side = engines.in_tile(query, 0, heads, heads)
+    null = rule.normalizer.null(own["normalizer"], engines.normalizer_tile(rule, Tile(side, None, place)))
+    if null is None:
+        return attended
+    level, numerator = null
+    return add_mass(attended, None if numerator is None else numerator[None], level.T)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(static: tuple, smooth: list, rest: list) -> tuple:
+    plan, _, _ = static
+    out, rows = forward.run(plan, _together(static, smooth, rest))
+    return out, rows[:4]
+
+
+def _keep(static: tuple, smooth: list, rest: list):
+    smooth, rest = ([leaf.value for leaf in side] for side in (smooth, rest))
+    out, rows = forward.run(static[0], _together(static, smooth, rest))
+    return (out, rows[:4]), (smooth, rest, out, rows)
+
+
+def _pull(static: tuple, kept: tuple, cotangents: tuple):
+    smooth, rest, out, rows = kept
+    read = [None if isinstance(x, SymbolicZero) else x for x in (cotangents[0], *cotangents[1][:3])]
+    found = backward.run(static[0], _together(static, smooth, rest), (out, *rows), read)
+    grads = [grad.astype(leaf.dtype) for leaf, grad in zip(smooth, jax.tree.leaves(found), strict=True)]
+    return grads, [None] * len(rest)
+
+
+_attend.defvjp(_keep, _pull, symbolic_zeros=True)
+
+
+def _together(static: tuple, smooth: list, rest: list) -> dict[str, Any]:
+    _, tree, floating = static
+    smooth, rest = iter(smooth), iter(rest)
+    return jax.tree.unflatten(tree, [next(smooth) if is_float else next(rest) for is_float in floating])
+
+
+def _empty(rule: Rule, value: Array, length: int, heads: int) -> Attended:
+    zero = jnp.zeros((length, heads), wide(value.dtype))
+    stats = Stats(zero, zero - jnp.inf, zero - jnp.inf, jnp.zeros((length, heads), np.int32), {})
+    return Attended(jnp.zeros((length, heads, value.shape[2]), value.dtype), stats)

@@ -1,0 +1,52 @@
+"""Named combinations of parts on an engine; no Flax. This file states what a mechanism is given and returns."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jattn.part import Attended, Dims, Part, Rng
+
+
+class Layout(NamedTuple):
+    """The data of one call; each field one array, or a (query, key) pair where the sides differ.
+
+    `positions` and `segments` are integers, one a token; `valid` is a length or a boolean row; `mask` is boolean and
+    `bias` floating, both "#h #t #s"; `extra` holds per-token arrays "n #heads ..." by name, and by part; `layer` counts
+    from 0; `head` is (numbers, heads, key_heads) where this call holds some heads of a larger layer.
+    """
+
+    positions: Any = None
+    segments: Any = None
+    valid: Any = None
+    mask: Bool[Array, "..."] | None = None
+    bias: Float[Array, "..."] | None = None
+    extra: Any = {}
+    layer: Int[Array, ""] | int = 0
+    head: tuple | None = None
+
+
+class Split(NamedTuple):
+    """What a mechanism is given of one example: heads, gates on them, and per-token arrays or a pair of such."""
+
+    query: Float[Array, "t h d"]
+    key: Float[Array, "s g d"]
+    value: Float[Array, "s j e"]
+    gates: Float[Array, "t h"] | None = None
+    extra: Any = {}
+
+
+class Mechanism(Part):
+    """Attends for one example; may run several engines and merge their results."""
+
+    def project(self, own: dict, x: Float[Array, "n m"]) -> dict:
+        """Per-token arrays that parts make from a layer's input, nested by their path; goes into `Layout.extra`."""
+        return {}
+
+    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Any) -> Attended:
+        """Output, statistics and state of one example; without a state every token is new."""
+        raise NotImplementedError
+
+    def state(self, dims: Dims, dtype: jnp.dtype, own: dict, extra: dict | None = None) -> Any:
+        """What decoding carries for one example, empty, with room for `dims.length` tokens."""
+        raise NotImplementedError

@@ -1,0 +1,233 @@
+"""Scores, a mask, a normalizer and positions on the tiled engine: the ordinary mechanism, and the call that batches it.
+
+Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, section 3.2.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from jattn.engines import Pairs, Rule, tiled
+from jattn.mechanisms import Layout, Mechanism, Split, cache
+from jattn.mechanisms.cache import Cache
+from jattn.part import Attended, Dims, Place, Rng, Side, Variables, part, scope
+from jattn.parts.masks import Full, Mask
+from jattn.parts.normalizers import Normalizer
+from jattn.parts.normalizers.softmax import Softmax
+from jattn.parts.positions import Position, Unturned
+from jattn.parts.scores import Score
+
+# from this length on a loop over the batch is faster than a batch of tiles; measured on CPU
+MAP_FROM = 512
+# the fields of a layout that may carry batch axes
+DATA = ("positions", "segments", "valid", "mask", "bias", "extra")
+
+
+@part
+class Attention(Mechanism):
+    """One score or several in order; `scale=None` is 1/sqrt of the query width as the positions leave it."""
+
+    score: Score | tuple[Score, ...] = ()
+    mask: Mask = Full()
+    normalizer: Normalizer = Softmax()
+    position: Position = Unturned()
+    scale: float | None = None
+
+    def __post_init__(self):
+        if isinstance(self.score, Score):
+            object.__setattr__(self, "score", (self.score,))
+        object.__setattr__(self, "score", tuple(self.score))
+        slots = (("mask", Mask), ("normalizer", Normalizer), ("position", Position))
+        held = [(name, getattr(self, name), slot) for name, slot in slots]
+        for name, thing, slot in held + [("score", score, Score) for score in self.score]:
+            if not isinstance(thing, slot):
+                raise TypeError(
+                    f"Attention.{name} must be a part of the slot {slot.__name__}, got {type(thing).__name__}; arrays "
+                    f"go in as data: attend(..., layout=jattn.Layout(mask=...))."
+                )
+
+    def project(self, own: dict, x: Float[Array, "n m"]) -> dict:
+        made = {str(n): score.project(own["score"][str(n)], x) for n, score in enumerate(self.score)}
+        made = {number: arrays for number, arrays in made.items() if arrays}
+        return {"score": made} if made else {}
+
+    def state(self, dims: Dims, dtype: jnp.dtype, own: dict, extra: dict | None = None) -> Cache:
+        made = {}
+        if dims.model_width is not None:
+            x = jax.ShapeDtypeStruct((1, dims.model_width), dtype)
+            made = jax.eval_shape(lambda x: self.project(own, x), x)
+        return cache.start(dims, dtype, {**(extra or {}), **made})
+
+    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> Attended:
+        arguments, state = self.arguments(own, split, layout, rng, state)
+        return tiled.attend(*arguments)._replace(state=state)
+
+    def arguments(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> tuple:
+        """What an engine's `attend` takes for one example, and the state after it."""
+        held = 0 if state is None else state.length
+        heads, key_heads = split.query.shape[1], split.key.shape[1]
+        numbers, all_heads, all_key_heads = layout.head or (np.arange(heads), heads, key_heads)
+        place = Place(numbers, all_heads, all_key_heads, layout.layer, 0)
+        extra = _pair(split.extra) if split.extra else _pair(layout.extra)
+        query, key = (
+            _side(vector, held, *(_pair(x)[n] for x in (layout.positions, layout.segments, layout.valid)), extra[n])
+            for n, vector in enumerate((split.query, split.key))
+        )
+        query, key = (
+            side._replace(vector=self.position.turn(own["position"], side.vector, side, place)) for side in (query, key)
+        )
+        scale = self.scale if self.scale is not None else query.vector.shape[-1] ** -0.5
+        value = split.value
+        if state is not None:
+            state = cache.append(state, key, value)
+            key, value = cache.view(state, key), state.value
+        for number, score in enumerate(self.score):
+            path = f"score/{number}"
+            sides = score.tokens(own["score"][str(number)], *(_into(s, path) for s in (query, key)), place, rng)
+            query, key = (_out_of(side, new, path) for side, new in zip((query, key), sides, strict=True))
+        rule = Rule(scale, self.score, self.mask, self.normalizer)
+        return (rule, own, query, key, value, place, Pairs(layout.mask, layout.bias)), state
+
+
+def _pair(data: Any) -> tuple:
+    return data if isinstance(data, tuple) else (data, data)
+
+
+def _side(vector: Array, held: Any, positions: Any, segments: Any, valid: Any, extra: dict) -> Side:
+    new = vector.shape[0]
+    # NumPy where it can be: what is known at trace time is decided at trace time
+    slot = np.arange(new) if isinstance(held, int) else held + jnp.arange(new)
+    length = held + new
+    if valid is not None:
+        valid = jnp.asarray(valid)
+        if valid.ndim == 0:
+            length = held + valid
+            valid = jnp.arange(new) < valid
+        else:
+            length = held + valid.sum()
+    return Side(vector, slot if positions is None else positions, slot, segments, valid, length, extra)
+
+
+def _into(side: Side, path: str) -> Side:
+    return side._replace(extra=scope(side.extra, path))
+
+
+def _out_of(side: Side, new: Side, path: str) -> Side:
+    flat = {name for name, leaf in side.extra.items() if not isinstance(leaf, dict)}
+    own = {name: leaf for name, leaf in new.extra.items() if name not in flat}
+    first, last = path.split("/")
+    branch = {**side.extra.get(first, {}), last: own}
+    return new._replace(extra={**side.extra, first: branch} if own else side.extra)
+
+
+def attend(
+    query: Float[Array, "*b t h d"],
+    key: Float[Array, "*b s g d"],
+    value: Float[Array, "*b s j e"],
+    attention: Mechanism = Attention(),
+    *,
+    variables: Variables | None = None,
+    rng: Array | Rng | None = None,
+    layout: Layout | None = None,
+    state: Any = None,
+) -> Attended:
+    """Attends over any leading batch axes: `out` "... t h e", statistics float32 (float64 stays) "... t h".
+
+    `layout` is the data of the call: batched where an array has the rank of a batch (positions, segments and boolean
+    `valid` one more than a token's, `mask` and `bias` one more than a pair's and a head's, an integer `valid` rank 1),
+    else shared by the batch; `extra` always carries the batch axes. With `state` the tokens are new ones behind those
+    it holds. `variables` are those of `attention.init`. Raises ValueError for shapes that do not fit, TypeError for a
+    mask that is not boolean.
+    """
+    layout = layout or Layout()
+    batch = query.shape[:-3]
+    _check(query, key, value, layout)
+    own = attention.own(variables)
+    size = int(np.prod(batch)) if batch else 1
+    if not batch:
+        return attention.apply(own, Split(query, key, value), layout, _rng(rng, None), state)
+    query, key, value = (x.reshape(size, *x.shape[-3:]) for x in (query, key, value))
+    flat, axes = _batched(layout, batch, size)
+    state = jax.tree.map(lambda x: x.reshape(size, *x.shape[len(batch) :]), state)
+
+    def one(example):
+        query, key, value, data, state, number = example
+        merged = _filled(flat, data, axes)
+        return attention.apply(own, Split(query, key, value), merged, _rng(rng, number), state)
+
+    data = [leaf for leaf, axis in zip(jax.tree.leaves(_data(flat)), axes, strict=True) if axis]
+    examples = (query, key, value, data, state, jnp.arange(size))
+    over = functools.partial(lax.map, one) if max(query.shape[1], key.shape[1]) >= MAP_FROM else jax.vmap(one)
+    found = over(examples)
+    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+
+
+def _rng(rng: Array | Rng | None, example: Any) -> Rng | None:
+    if rng is None:
+        return None
+    if isinstance(rng, Rng):
+        return rng if example is None else rng._replace(example=rng.example[example])
+    return Rng(rng, rng, jax.random.fold_in(rng, 0 if example is None else example))
+
+
+def _data(layout: Layout) -> tuple:
+    return tuple(getattr(layout, name) for name in DATA)
+
+
+def _batched(layout: Layout, batch: tuple, size: int) -> tuple[Layout, list]:
+    """The layout with its batch axes made one, and for each leaf of its data whether it has that axis."""
+    lead = len(batch)
+
+    def flatten(leaf, rank):
+        if jnp.ndim(leaf) < rank + lead:
+            return leaf, False
+        if leaf.shape[:lead] != batch:
+            raise ValueError(
+                f"Data of a call are shared by the batch or carry its axes {batch}, got shape {leaf.shape}; reshape or "
+                f"broadcast them."
+            )
+        return leaf.reshape(size, *leaf.shape[lead:]), True
+
+    def valid_rank(leaf):
+        return 1 if leaf.dtype == bool else 0
+
+    ranks = (lambda _: 1, lambda _: 1, valid_rank, lambda _: 3, lambda _: 3, lambda _: 0)
+    done, axes = [], []
+    for held, rank in zip(_data(layout), ranks, strict=True):
+        leaves, tree = jax.tree.flatten(held)
+        pairs = [flatten(jnp.asarray(leaf) if not hasattr(leaf, "dtype") else leaf, rank(leaf)) for leaf in leaves]
+        done.append(jax.tree.unflatten(tree, [leaf for leaf, _ in pairs]))
+        axes += [axis for _, axis in pairs]
+    return layout._replace(**dict(zip(DATA, done, strict=True))), axes
+
+
+def _filled(layout: Layout, data: list, axes: list) -> Layout:
+    leaves, tree = jax.tree.flatten(_data(layout))
+    mine = iter(data)
+    found = jax.tree.unflatten(tree, [next(mine) if axis else leaf for leaf, axis in zip(leaves, axes, strict=True)])
+    return layout._replace(**dict(zip(DATA, found, strict=True)))
+
+
+def _check(query: Array, key: Array, value: Array, layout: Layout) -> None:
+    shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
+    if not query.ndim == key.ndim == value.ndim or query.ndim < 3:
+        raise ValueError(
+            f"Query, key and value share their rank, at least 3 as [..., time, heads, width], got {shapes}."
+        )
+    if not query.shape[:-3] == key.shape[:-3] == value.shape[:-3]:
+        raise ValueError(f"Query, key and value share their leading batch axes, got {shapes}; broadcast them first.")
+    if query.shape[-1] != key.shape[-1] or key.shape[-3] != value.shape[-3]:
+        raise ValueError(
+            f"Queries and keys share their width, keys and values their tokens, as [..., time, heads, width], got "
+            f"{shapes}; if the heads come before the time, swap those axes."
+        )
+    if layout.mask is not None and layout.mask.dtype != bool:
+        raise TypeError(
+            f"A mask is boolean, True where a query attends to a key, got {layout.mask.dtype}; numbers that are added "
+            f"to the logits go in as bias."
+        )
