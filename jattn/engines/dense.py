@@ -28,7 +28,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     tile = engines.whole_tile(query, key, place)
     shape = (heads, query.vector.shape[0], key.vector.shape[0])
     seen = jnp.broadcast_to(engines.seen(rule, own, tile, pairs.mask), shape)
-    visible = seen.sum(-1)
+    visible = seen.sum(-1, dtype=jnp.int32)
     tile = tile._replace(visible=visible)
     logits = engines.logits(rule, own, tile, pairs.bias)
     tile = engines.normalizer_tile(rule, tile)

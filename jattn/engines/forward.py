@@ -88,7 +88,7 @@ def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
             acc += weigh(weights, values_of(plan, data, j, group))
             shown = jnp.where(seen, logits, -jnp.inf)
             here = shown.max(-1)
-            tied = (seen & (shown == here[..., None])).sum(-1)
+            tied = (seen & (shown == here[..., None])).sum(-1, dtype=jnp.int32)
             ties = jnp.where(here > top, tied, ties + jnp.where(here == top, tied, 0))
             count = jnp.broadcast_to(seen, logits.shape).sum(-1, dtype=jnp.int32)
             return shift, mass, acc, heat, jnp.maximum(top, here), ties, visible + count

@@ -46,6 +46,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
         "visible": None,
         "live": live,
     }
+    data = jax.tree.map(jnp.asarray, data)
     if rule.reads_visible():
         data["visible"] = forward.count_visible(plan, data)
     leaves, tree = jax.tree.flatten(data)
