@@ -1,0 +1,22 @@
+"""The slot `objectives`: what a training step makes small."""
+
+from collections.abc import Callable
+
+from jaxtyping import Array, Float, Int
+
+from jattn.part import Part, Variables
+
+Forward = Callable[..., tuple]
+
+
+class Objective(Part):
+    """Turns a batch into a loss; it may call the model several times."""
+
+    def __call__(
+        self, forward: Forward, variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array | None
+    ) -> tuple[Float[Array, ""], dict]:
+        """The loss and its terms, arrays by name that the metrics may keep.
+
+        `forward(variables, tokens, rng)` is the model on tokens "b t": logits "b t v", the record and the state.
+        """
+        raise NotImplementedError

@@ -1,0 +1,68 @@
+"""A whole training run as one frozen dataclass: what is trained, on what, how, for how long and from which seed."""
+
+import json
+from typing import Literal
+
+from jattn.models.decoder import DecoderConfig
+from jattn.part import part
+from jattn.training import checks
+from jattn.training.objectives import Objective
+from jattn.training.objectives.next_token import NextToken
+from jattn.training.optimizers import Optimizer
+from jattn.training.optimizers.muon import Muon
+from jattn.training.plain import Resolve, from_plain, to_plain
+from jattn.training.sources import Source
+from jattn.training.sources.shakespeare import Shakespeare
+
+
+@part
+class Run:
+    """Equal runs give equal losses on one machine; its `repr` opens the log and its JSON is `run.json`.
+
+    `steps` are optimizer steps on `batch` windows of `context` tokens each. `evaluate_every` and `checkpoint_every`
+    are in steps; both happen at the end too. `remat="block"` recomputes each block in the backward pass.
+    """
+
+    model: DecoderConfig = DecoderConfig()
+    objective: Objective = NextToken()
+    source: Source = Shakespeare()
+    optimizer: Optimizer = Muon()
+    steps: int = 4300
+    batch: int = 8
+    context: int = 128
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: Literal["none", "block"] = "none"
+    evaluate_every: int = 500
+    checkpoint_every: int = 1000
+
+    def __post_init__(self):
+        for name, kind in (
+            ("model", DecoderConfig), ("objective", Objective), ("source", Source), ("optimizer", Optimizer),
+        ):  # fmt: skip
+            if not isinstance(held := getattr(self, name), kind):
+                raise TypeError(f"Run.{name} must be a {kind.__name__}, got {held!r}; pass an instance of one.")
+        checks.whole("Run", "steps", self.steps, 1, "give the number of optimizer steps, as in --steps 4300")
+        checks.whole("Run", "batch", self.batch, 1, "give the number of windows a step, as in --batch 8")
+        checks.whole("Run", "context", self.context, 1, "give the tokens that a window holds, as in --context 128")
+        checks.between("Run", "seed", self.seed, 0, 2**31 - 1, "give a small whole number, as in --seed 0")
+        checks.whole("Run", "seed", self.seed, 0, "give a small whole number, as in --seed 0")
+        checks.whole("Run", "evaluate_every", self.evaluate_every, 1, "more than `steps` evaluates at the end alone")
+        checks.whole("Run", "checkpoint_every", self.checkpoint_every, 1, "more than `steps` saves at the end alone")
+        cure = "float16 overflows in training; use 'bfloat16'" if self.dtype == "float16" else "use 'float32'"
+        checks.one_of("Run", "dtype", self.dtype, ("float32", "bfloat16"), cure)
+        checks.one_of("Run", "remat", self.remat, ("none", "block"), "use 'none' unless memory is short")
+        if self.model.vocabulary < self.source.vocabulary:
+            raise ValueError(
+                f"Run.model.vocabulary must hold the source's {self.source.vocabulary} tokens, got "
+                f"{self.model.vocabulary}; leave it at {self.source.vocabulary}."
+            )
+
+    def to_json(self) -> str:
+        """Plain data, parts by their class names."""
+        return json.dumps(to_plain(self), indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str, resolve: Resolve) -> "Run":
+        """The run that `to_json` wrote; `resolve(slot, name)` gives the class of that name in that slot."""
+        return from_plain(json.loads(text), Run, resolve)

@@ -1,0 +1,29 @@
+"""The slot `sources`: where training and held-out examples come from, read at random by their number."""
+
+from typing import Protocol
+
+import numpy as np
+
+from jattn.part import Part
+
+
+class Examples(Protocol):
+    """Examples by number, each a dict of arrays; the same number gives the same example."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]: ...
+
+
+class Source(Part):
+    """Gives what a run trains on and what it is tested on; no byte is in both."""
+
+    vocabulary = 256
+
+    def train(self, context: int, seed: int) -> Examples:
+        """Examples to train on, `len` of them an epoch, numbered on and on over epochs: `tokens` "n", n = context + 1."""
+        raise NotImplementedError
+
+    def held_out(self, context: int) -> Examples:
+        """Examples that score every held-out token once: `tokens` "n" and `scored` "context", 1 where one counts."""
+        raise NotImplementedError

@@ -1,0 +1,78 @@
+"""Cuts a text into windows: training windows in an order that the seed decides, held-out windows that slide."""
+
+import grain
+import numpy as np
+from jaxtyping import Float, Int
+
+from jattn.training.sources import Examples
+
+
+class Windows:
+    """Windows of context + 1 bytes side by side, each epoch from an offset of its own drawn from the seed.
+
+    Neighbours share one byte: it is the last target of one and the first input of the next.
+    """
+
+    def __init__(self, text: bytes, context: int, seed: int):
+        self.text = np.frombuffer(text, np.uint8)
+        self.context = context
+        self.seed = seed
+        # one context of slack, so that an offset never loses a window
+        self.count = max(1, (len(text) - context) // context)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def start(self, number: int) -> int:
+        """Where window `number` begins, in bytes."""
+        epoch, place = divmod(int(number), self.count)
+        slack = min(self.context - 1, len(self.text) - 1 - self.count * self.context)
+        return place * self.context + int(np.random.default_rng((self.seed, epoch)).integers(slack + 1))
+
+    def __getitem__(self, number: int) -> dict[str, Int[np.ndarray, " n"]]:
+        start = self.start(number)
+        return {"tokens": self.text[start : start + self.context + 1].astype(np.int32)}
+
+
+class Sliding:
+    """Windows that start half a context apart; of each the second half of the predictions is scored, of the first all.
+
+    So every byte but the first is scored once, and beyond the first context each is given at least half of one.
+    """
+
+    def __init__(self, text: bytes, context: int):
+        self.text = np.frombuffer(text, np.uint8)
+        self.context = context
+        self.stride = max(1, context // 2)
+
+    def __len__(self) -> int:
+        beyond = max(0, len(self.text) - 1 - self.context)
+        return 1 + -(-beyond // self.stride)
+
+    def __getitem__(self, number: int) -> dict[str, Int[np.ndarray, " n"] | Float[np.ndarray, " t"]]:
+        start = int(number) * self.stride
+        here = self.text[start : start + self.context + 1]
+        tokens = np.zeros(self.context + 1, np.int32)
+        tokens[: len(here)] = here
+        place = np.arange(self.context)
+        scored = place < len(here) - 1
+        if number:
+            scored &= place >= self.context - self.stride
+        return {"tokens": tokens, "scored": scored.astype(np.float32)}
+
+
+def batches(examples: Examples, batch: int, seed: int) -> grain.MapDataset:
+    """Batches by step: each epoch's examples shuffled by the seed, on and on; no state but the step's number.
+
+    Leaves carry a leading axis b.
+    """
+    count = len(examples)
+    # grain shuffles the places in an epoch; an example is told its epoch through its number
+    return (
+        grain.MapDataset.range(count)
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .map_with_index(lambda number, place: examples[number // count * count + int(place)])
+        .batch(batch)
+    )
