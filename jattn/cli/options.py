@@ -1,0 +1,216 @@
+"""Words of a command line to fields of nested dataclasses, and a page of help from the same fields."""
+
+import ast
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from jattn import catalogue
+from jattn.part import Part
+
+Given = dict[str, list[str]]
+
+
+class Field(typing.NamedTuple):
+    """One option: its name on the command line, its type, its value now, and the slot that it chooses from, if any."""
+
+    name: str
+    kind: Any
+    value: Any
+    slot: type | None
+
+
+def given(argv: Sequence[str]) -> Given:
+    """Each option with the words behind it; `--name=word` is read like `--name word`, hyphens like underscores."""
+    found: Given = {}
+    words = None
+    for word in argv:
+        if word.startswith("--") and len(word) > 2:
+            name, equals, value = word[2:].partition("=")
+            # the last of two wins
+            words = found[name.replace("-", "_")] = [value] if equals else []
+        elif words is None:
+            raise ValueError(f"Options begin with two hyphens, got {word!r}; write --name value.")
+        else:
+            words.append(word)
+    return found
+
+
+def build(held: Any, found: Given, path: str = "") -> Any:
+    """`held` with the fields that were found: first the parts chosen by name, then the fields of what was chosen."""
+    changes = {}
+    for field in _own(held, path):
+        value = field.value
+        if field.name in found:
+            value = _chosen(field, found[field.name]) if field.slot else typed(field, found[field.name])
+        if isinstance(value, tuple):
+            value = tuple(_deeper(member, found, f"{field.name}.{number}") for number, member in enumerate(value))
+        value = _deeper(value, found, field.name)
+        if value != field.value:
+            changes[field.name.rpartition(".")[2]] = value
+    return dataclasses.replace(held, **changes) if changes else held
+
+
+def refuse_unknown(found: Given, held: Sequence[Any], command: str) -> None:
+    """Refuses an option that no field answers to, with the names nearest to it."""
+    known = [field.name for each in held for field in fields(each)]
+    for name in found:
+        if name not in known:
+            near = catalogue.nearest(flag(name), [flag(each) for each in known])
+            raise ValueError(f"jattn {command} has no option {flag(name)}; {near or f'jattn {command} --help lists them'}.")
+
+
+def fields(held: Any, path: str = "") -> Iterator[Field]:
+    """Every option of a dataclass and of what its fields hold, outermost first; members of a tuple by number."""
+    for field in _own(held, path):
+        if field.slot or not dataclasses.is_dataclass(field.value):
+            yield field
+        members = enumerate(field.value) if isinstance(field.value, tuple) else ()
+        for name, value in [(field.name, field.value), *((f"{field.name}.{n}", member) for n, member in members)]:
+            if dataclasses.is_dataclass(value):
+                yield from fields(value, name)
+
+
+def flag(name: str) -> str:
+    """A field's name as a command line writes it."""
+    return "--" + name.replace("_", "-")
+
+
+def typed(field: Field, words: Sequence[str]) -> Any:
+    """The words as the field's type, read by jsonargparse."""
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=field.kind)
+    text = " ".join(words)
+    try:
+        if not words:
+            raise ValueError
+        several = tuple[str, ...] in _options(field.kind) or len(words) > 1 and _tuples(field.kind)
+        value = json.dumps([_number(word) for word in words] if _numbers(field.kind) else words) if several else text
+        # "none" as Python prints it, "null" as jsonargparse reads it
+        value = "null" if text.lower() == "none" and types.NoneType in _options(field.kind) else value
+        return parser.parse_args([f"--value={value}"]).value
+    except Exception as error:
+        if isinstance(error, OSError | ImportError):
+            raise
+        got = repr(text) if words else "nothing"
+        rule = f"{flag(field.name)} takes {kind_words(field.kind)}"
+        raise ValueError(f"{rule}, got {got}; without the option it is {shown(field.value)!r}.") from None
+
+
+def kind_words(kind: Any) -> str:
+    """A type as a reader says it."""
+    options = _options(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(str, options))
+    names = {int: "a whole number", float: "a number", str: "text", types.NoneType: "none"}
+    return " or ".join(names.get(option, "several in a row") for option in options)
+
+
+def page(command: str, sentence: str, held: Sequence[Any]) -> str:
+    """The help of a command: every option of what is held, a group for each object that has some."""
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(prog=f"jattn {command}", usage="%(prog)s [--option value ...]")
+    parser.description = sentence
+    groups: dict[str, Any] = {}
+    for each in held:
+        for field in fields(each):
+            title = field.name.rpartition(".")[0] or type(each).__name__.lower()
+            if title not in groups:
+                groups[title] = parser.add_argument_group(title)
+            names = ", ".join(catalogue.snake(one.name) for one in catalogue.choices(field.slot)) if field.slot else ""
+            # help strings are %-formats; a destination with dots would nest an option under its own part
+            groups[title].add_argument(
+                flag(field.name),
+                dest=field.name.replace(".", "/"),
+                metavar="NAME" if names else "VALUE",
+                default=shown(field.value),
+                help=(f"one of {names}" if names else kind_words(field.kind)).replace("%", "%%"),
+            )
+    return parser.format_help()
+
+
+def shown(value: Any) -> str:
+    """A value as one would type it; parts by name."""
+    if isinstance(value, tuple):
+        return " ".join(map(shown, value)) or "none"
+    if value is None:
+        return "none"
+    if isinstance(value, Part):
+        return catalogue.snake(type(value).__name__)
+    return value if isinstance(value, str) and value.isprintable() else repr(value)
+
+
+def _own(held: Any, path: str) -> Iterator[Field]:
+    kinds = typing.get_type_hints(type(held))
+    for field in dataclasses.fields(held):
+        kind = kinds[field.name]
+        name = f"{path}.{field.name}" if path else field.name
+        yield Field(name, kind, getattr(held, field.name), _slot(kind))
+
+
+def _deeper(value: Any, found: Given, path: str) -> Any:
+    return build(value, found, path) if dataclasses.is_dataclass(value) else value
+
+
+def _options(kind: Any) -> tuple:
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType, typing.Literal)
+    return typing.get_args(kind) if union else (kind,)
+
+
+def _tuples(kind: Any) -> list:
+    return [option for option in _options(kind) if typing.get_origin(option) is tuple]
+
+
+def _numbers(kind: Any) -> bool:
+    return any(member in (int, float) for option in _tuples(kind) for member in typing.get_args(option))
+
+
+def _number(word: str) -> Any:
+    return json.loads(word)
+
+
+def _slot(kind: Any) -> type | None:
+    """The slot that a field's type names, alone or in a tuple; a type with no parts to choose from is none."""
+    options = [*_options(kind), *(member for option in _tuples(kind) for member in typing.get_args(option))]
+    slots = [option for option in options if isinstance(option, type) and issubclass(option, Part)]
+    return next((slot for slot in slots if catalogue.choices(slot)), None)
+
+
+def _chosen(field: Field, words: Sequence[str]) -> Any:
+    """New parts from their names: several where the field is a tuple, one, or one combined of several by & | ~."""
+    if not words:
+        raise ValueError(f"{flag(field.name)} takes the name of a part, got nothing; say one, as in {shown(field.value)!r}.")
+    if not _tuples(field.kind):
+        return combined(field.slot, " ".join(words))
+    names = [name for word in words for name in word.split(",") if name]
+    return () if names == ["none"] else tuple(catalogue.find(field.slot, name)() for name in names)
+
+
+def combined(slot: type, text: str) -> Any:
+    """A part by name, or masks by an expression such as `causal & ~window`."""
+    if not any(sign in text for sign in "&|~"):
+        return catalogue.find(slot, text)()
+    if not hasattr(slot, "__and__"):
+        raise ValueError(f"Masks alone combine by & | ~, got {text!r} for {slot.__name__}; choose one part.")
+    try:
+        tree = ast.parse(text.strip().replace("-", "_"), mode="eval")
+    except SyntaxError:
+        raise ValueError(f"Masks combine by & | ~ and parentheses, got {text!r}; write 'causal & window'.") from None
+    return _evaluate(tree.body, slot)
+
+
+def _evaluate(node: ast.expr, slot: type) -> Any:
+    match node:
+        case ast.BinOp(left, ast.BitAnd(), right):
+            return _evaluate(left, slot) & _evaluate(right, slot)
+        case ast.BinOp(left, ast.BitOr(), right):
+            return _evaluate(left, slot) | _evaluate(right, slot)
+        case ast.UnaryOp(ast.Invert(), inner):
+            return ~_evaluate(inner, slot)
+    return catalogue.find(slot, ast.unparse(node))()

@@ -1,0 +1,5 @@
+"""The public face of the slot `normalizers`: logits to weights. A new file in its folder appears here by itself."""
+
+from jattn.catalogue import face
+
+__getattr__, __dir__, __all__ = face(__name__, "parts/normalizers")
