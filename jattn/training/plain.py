@@ -11,11 +11,11 @@ Resolve = Callable[[type, str], type]
 
 
 def to_plain(value: Any) -> Any:
-    """Numbers, text, lists and dicts; a dataclass is its class name and its fields, `{"name": "Muon", "rate": 0.015}`."""
+    """Numbers, text, lists and dicts; a dataclass becomes `{"name": its class, field: value ...}`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         if "name" in fields:
-            raise TypeError(f"{type(value).__name__} may have no field 'name', which holds the class; rename the field.")
+            raise TypeError(f"{type(value).__name__} may have no field 'name', which holds the class; rename it.")
         return {"name": type(value).__name__, **fields}
     if isinstance(value, tuple):
         return [to_plain(member) for member in value]

@@ -27,7 +27,7 @@ def adamw(
 
 @part
 class AdamW(Optimizer):
-    """`warm_up` is a share of the steps, `final` a share of the rate, `decay` a share of the params per unit of rate."""
+    """`warm_up` is a share of the steps, `final` of the rate, `decay` of the params per unit of rate."""
 
     rate: float = 3e-3
     first_moment: float = 0.9

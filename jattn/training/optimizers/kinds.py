@@ -1,15 +1,16 @@
 """Tells apart what a model learns: matrices of its layers, its head, and the rest."""
 
-import math
 from collections.abc import Iterable
 
 import jax
 from jaxtyping import Array, Float
 
 MATRIX, HEAD, REST = "matrix", "head", "rest"
-# arrays of projections and feed-forward layers by their last name, with the number of axes that a layer's input takes
-MATRICES = {"query": 1, "key": 1, "value": 1, "out": 2, "up": 1, "gate": 1, "down": 1}
-# the stack's repeated blocks lie along a leading axis, one entry a layer
+# where layers hold kernels, inputs by outputs; `attending` holds what parts of attention learn, which no rule fits
+KERNELS = {"projecting", "feedforward"}
+# in a head's projections these are vectors for every head, not kernels
+VECTORS = {"gain", "scale", "bias"}
+# the repeated blocks of a stack lie along a leading axis, one entry a layer
 STACKED = "repeat"
 
 
@@ -18,13 +19,13 @@ def names(path: Iterable) -> tuple[str, ...]:
     return tuple(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
-def kind(path: Iterable, array: Array) -> str:
-    """Matrices of layers are known by name, so that an array that a part learns is never taken for one."""
+def kind(path: Iterable, array: Float[Array, "..."]) -> str:
+    """Matrices are the two-axis arrays in projections and feed-forward layers."""
     named = names(path)
     if named[0] == "head":
         return HEAD if array.ndim > 1 else REST
-    known = named[-1] in MATRICES and array.ndim - (STACKED in named) >= 2
-    return MATRIX if known and not {"attention", "embedding"} & set(named) else REST
+    axes = array.ndim - (STACKED in named)
+    return MATRIX if axes == 2 and KERNELS & set(named) and named[-1] not in VECTORS else REST
 
 
 def labels(params: dict) -> dict:
@@ -32,14 +33,11 @@ def labels(params: dict) -> dict:
     return jax.tree_util.tree_map_with_path(kind, params)
 
 
-def matrices(path: Iterable, array: Float[Array, "..."]) -> list[Float[Array, "m f"]]:
-    """One matrix a layer, inputs by outputs: heads and their width count as one axis."""
-    named = names(path)
-    inputs = MATRICES[named[-1]]
-    layers = list(array) if STACKED in named else [array]
-    return [layer.reshape(math.prod(layer.shape[:inputs]), -1) for layer in layers]
+def matrices(array: Float[Array, "*l m f"]) -> list[Float[Array, "m f"]]:
+    """One matrix a layer."""
+    return [array] if array.ndim == 2 else list(array)
 
 
-def restored(found: list[Float[Array, "m f"]], like: Float[Array, "..."]) -> Float[Array, "..."]:
+def restored(found: list[Float[Array, "m f"]], like: Float[Array, "*l m f"]) -> Float[Array, "*l m f"]:
     """The matrices back in the array's shape."""
-    return jax.numpy.stack(found).reshape(like.shape)
+    return found[0] if like.ndim == 2 else jax.numpy.stack(found)

@@ -64,12 +64,12 @@ def scale_by_muon(momentum: float, iterations: int) -> optax.GradientTransformat
         ahead = momentum / (1 - momentum ** (count + 1))
         now = (1 - momentum) / (1 - momentum**count)
 
-        def one(path, old, gradient):
+        def one(old, gradient):
             looked_ahead = ahead * old + now * gradient
-            found = [orthogonal(x, iterations) * shape_factor(x) for x in matrices(path, looked_ahead)]
+            found = [orthogonal(x, iterations) * shape_factor(x) for x in matrices(looked_ahead)]
             return restored(found, gradient)
 
-        return jax.tree_util.tree_map_with_path(one, mean, updates), MuonState(count, mean)
+        return jax.tree.map(one, mean, updates), MuonState(count, mean)
 
     return optax.GradientTransformation(init, update)
 

@@ -1,0 +1,63 @@
+"""The held-out loss, in nats per token: every token scored once, given at least half a context."""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jattn.part import Variables
+from jattn.training import state
+from jattn.training.objectives.next_token import cross_entropy
+from jattn.training.run import Run
+from jattn.training.sources import Examples
+
+# tokens in one call: enough to fill a CPU's cores, few enough for its caches
+BATCH_TOKENS = 4096
+# windows of the cheap evaluation during training
+SAMPLE = 256
+
+Score = Callable[[Variables, Int[Array, "b n"], Float[Array, "b t"]], Float[Array, ""]]
+
+
+def scorer(run: Run) -> Score:
+    """The compiled sum of what the scored tokens cost, in nats."""
+    forward = state.forward(run)
+
+    @jax.jit
+    def score(variables: Variables, tokens: Int[Array, "b n"], scored: Float[Array, "b t"]) -> Float[Array, ""]:
+        logits, _, _ = forward(variables, tokens[:, :-1], None)
+        return (cross_entropy(logits, tokens[:, 1:]) * scored).sum()
+
+    return score
+
+
+def loss_on(score: Score, variables: Variables, examples: Examples, numbers: Iterable[int], size: int) -> float:
+    """The mean cost of the scored tokens of the examples with these numbers, `size` of them a call."""
+    total, count = 0.0, 0.0
+    numbers = list(numbers)
+    for start in range(0, len(numbers), size):
+        chosen = [examples[number] for number in numbers[start : start + size]]
+        tokens, scored = (np.stack([example[name] for example in chosen]) for name in ("tokens", "scored"))
+        # the last call is filled up with windows that do not count, so that one shape is compiled
+        short = ((0, size - len(chosen)), (0, 0))
+        total += float(score(variables, np.pad(tokens, short), np.pad(scored, short)))
+        count += float(scored.sum())
+    return total / count
+
+
+def batch_size(run: Run, examples: Examples) -> int:
+    """Windows in one call."""
+    return max(1, min(BATCH_TOKENS // run.context, len(examples)))
+
+
+def held_out_loss(run: Run, variables: Variables) -> float:
+    """The loss on the whole held-out text."""
+    examples = run.source.held_out(run.context)
+    return loss_on(scorer(run), variables, examples, range(len(examples)), batch_size(run, examples))
+
+
+def sample(run: Run, examples: Examples) -> list[int]:
+    """Numbers of the windows that stand for the held-out text during training: the seed's choice, always the same."""
+    chosen = np.random.default_rng(run.seed).permutation(len(examples))[:SAMPLE]
+    return sorted(int(number) for number in chosen)

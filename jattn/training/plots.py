@@ -1,0 +1,83 @@
+"""Draws a run: its losses, and the entropy of every head over training."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+LOSS_FILE = "loss.png"
+ENTROPY_FILE = "entropy.png"
+# the smoothed line is a mean over this share of the steps
+SMOOTHED = 0.02
+COLUMNS = 4
+# beyond so many heads a legend hides the lines
+LEGEND_HEADS = 8
+
+
+def smoothed(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, " n"]:
+    """The mean of the last `width` values at each place, of fewer at the start."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - width)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def loss_figure(rows: list[dict[str, Any]]) -> Figure:
+    """Training and held-out loss against the step."""
+    steps = np.array([row["step"] for row in rows])
+    losses = np.array([row["loss"] for row in rows])
+    width = max(1, round(SMOOTHED * len(rows)))
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.7, label="training, each step")
+    axes.plot(steps, smoothed(losses, width), color="tab:blue", label=f"training, mean of {width} steps")
+    held = [(row["step"], row["heldout_loss"]) for row in rows if "heldout_loss" in row]
+    if held:
+        axes.plot(*zip(*held, strict=True), "o-", color="tab:red", markersize=4, label="held out")
+    axes.set(xlabel="step", ylabel="loss (nats per byte)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def entropy_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
+    """A panel a layer, a line a head; None where no head has weights."""
+    shown = [row for row in rows if row.get("entropy")]
+    if not shown:
+        return None
+    steps = [row["step"] for row in shown]
+    entropy = np.array([row["entropy"] for row in shown])
+    _, layers, heads = entropy.shape
+    columns = min(COLUMNS, layers)
+    lines = -(-layers // columns)
+    figure = Figure(figsize=(3.4 * columns + 0.6, 2.8 * lines + 0.4), layout="constrained")
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
+    width = max(1, round(SMOOTHED * len(shown)))
+    for layer, axes in zip(range(layers), panels, strict=False):
+        for head in range(heads):
+            axes.plot(steps, smoothed(entropy[:, layer, head], width), linewidth=1, label=f"head {head}")
+        axes.axhline(math.log(context), color="gray", linestyle="--", linewidth=1, label=f"log({context})")
+        axes.set_title(f"layer {layer}", fontsize="medium")
+        axes.grid(alpha=0.3)
+    if heads <= LEGEND_HEADS:
+        figure.axes[0].legend(fontsize="small")
+    for axes in figure.axes[layers:]:
+        axes.set_visible(False)
+    figure.axes[0].set_ylim(bottom=0)
+    figure.supxlabel("step")
+    figure.supylabel("entropy (nats)")
+    return figure
+
+
+def draw(rows: list[dict[str, Any]], directory: Path, context: int) -> list[Path]:
+    """Writes loss.png and entropy.png from the rows of metrics.jsonl; gives the paths written."""
+    figures = {LOSS_FILE: loss_figure(rows), ENTROPY_FILE: entropy_figure(rows, context)}
+    written = []
+    for name, figure in figures.items():
+        if figure is not None:
+            figure.savefig(directory / name, dpi=120)
+            written.append(directory / name)
+    return written

@@ -1,0 +1,31 @@
+"""Runs by name."""
+
+import difflib
+
+from jattn.models.decoder import DecoderConfig
+from jattn.training.run import Run
+
+PRESETS = {
+    # six minutes on two CPU cores
+    "default": Run(),
+    # under a minute: a loss that shows whether a change learns at all
+    "tiny": Run(model=DecoderConfig(width=64, depth=2), steps=800, evaluate_every=200),
+    # seconds: every stage once
+    "smoke": Run(
+        model=DecoderConfig(width=16, depth=2),
+        steps=20,
+        batch=4,
+        context=32,
+        evaluate_every=10,
+        checkpoint_every=10,
+    ),
+}
+
+
+def preset(name: str) -> Run:
+    """The run of that name."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, 3, 0.4) or list(PRESETS)
+        known = ", ".join(PRESETS)
+        raise ValueError(f"A preset must be one of {known}, got {name!r}; did you mean {' or '.join(near)}?")
+    return PRESETS[name]

@@ -1,0 +1,75 @@
+"""All that changes in training, as one tree of arrays, and the model as a function of it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Int
+
+from jattn.layers.buffers import Buffer
+from jattn.models.decoder import Decoder
+from jattn.part import Variables
+from jattn.training.objectives import Forward
+from jattn.training.run import Run
+
+# what the seed's key is folded with: one stream for fresh params, one for the steps
+FRESH, STEPS = 0, 1
+
+
+class TrainState(NamedTuple):
+    """Learned arrays, kept arrays, the optimizer's own and the number of steps done."""
+
+    params: dict
+    buffers: dict
+    optimizer_state: Any
+    step: Int[Array, ""]
+
+
+def key(run: Run, stream: int) -> Array:
+    """One stream of the run's randomness."""
+    return jax.random.fold_in(jax.random.key(run.seed), stream)
+
+
+def decoder(run: Run) -> Decoder:
+    """The run's model with fresh arrays, which the seed alone decides."""
+    return Decoder(run.model, rngs=nnx.Rngs(key(run, FRESH)), dtype=jnp.dtype(run.dtype), remat=run.remat)
+
+
+def variables(model: Decoder) -> Variables:
+    """The model's arrays as nested dicts, by the names that the layers give them."""
+    _, params, buffers = nnx.split(model, nnx.Param, Buffer)
+    return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(buffers))
+
+
+def fresh(run: Run) -> TrainState:
+    """The state before the first step."""
+    params, buffers = variables(decoder(run))
+    optimizer_state = run.optimizer.transformation(run.steps).init(params)
+    return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
+
+
+def forward(run: Run) -> Forward:
+    """The model as `forward(variables, tokens, rng)`: logits "b t v", the record of its layers, and its state."""
+    graph = _graph(run)
+
+    def apply(variables: Variables, tokens: Int[Array, "b t"], rng: Array | None = None):
+        return nnx.merge(graph, variables.params, variables.buffers)(tokens, rng=rng)
+
+    return apply
+
+
+def refreshed(run: Run) -> Callable[[Variables, Array, Array], dict]:
+    """The model's buffers after one optimizer step, from its variables, a key and the step's number."""
+    graph = _graph(run)
+
+    def apply(variables: Variables, rng: Array, step: Int[Array, ""]) -> dict:
+        model = nnx.merge(graph, variables.params, variables.buffers)
+        return nnx.to_pure_dict(model.refreshed({}, rng, step))
+
+    return apply
+
+
+def _graph(run: Run) -> nnx.GraphDef:
+    return nnx.graphdef(nnx.eval_shape(lambda: decoder(run)))

@@ -1,0 +1,32 @@
+"""What a finished run reached, in words."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jattn.training.run import Run
+
+
+class Summary(NamedTuple):
+    """Losses in nats per token, time in seconds; `train_loss` is the mean of the last twentieth of the steps."""
+
+    run: Run
+    directory: Path
+    train_loss: float
+    held_out_loss: float
+    seconds: float
+
+    def __str__(self) -> str:
+        tokens = self.run.steps * self.run.batch * self.run.context
+        lines = [
+            f"held-out loss    {self.held_out_loss:.4f} nats per byte",
+            f"training loss    {self.train_loss:.4f} nats per byte, the mean of the last twentieth",
+            f"trained on       {tokens:,} bytes in {self.run.steps:,} steps, {self.seconds:.0f} s in all",
+        ]
+        if self.run.source.references:
+            lines.append("beside it, on the same held-out text, in nats per byte:")
+            lines += [f"  {loss:.3f}  {name}" for name, loss in self.run.source.references.items()]
+        lines += [
+            f"files            {self.directory}: run.json, metrics.jsonl, checkpoints/, loss.png, entropy.png",
+            f"sample with      jattn sample --dir {self.directory}",
+        ]
+        return "\n".join(lines)

@@ -1,0 +1,42 @@
+"""Tests which arrays count as matrices of layers."""
+
+import jax.numpy as jnp
+
+from jattn.training.optimizers.kinds import labels
+
+
+def test_names_and_axes_decide():
+    params = {
+        "embedding": {"table": jnp.ones((5, 4))},
+        "head": {"table": jnp.ones((4, 5))},
+        "stack": {
+            "first": {0: {"feedforward": {"up": jnp.ones((4, 8))}}},
+            "repeat": {
+                0: {
+                    "feedforward": {"up": jnp.ones((3, 4, 8))},
+                    "mixer": {
+                        "projecting": {"query": jnp.ones((3, 4, 4)), "bias": jnp.ones((3, 2, 2))},
+                        "attending": {"position": {"table": jnp.ones((3, 4, 4))}},
+                    },
+                    "before_mixer": {"inner": {"scale": jnp.ones((3, 4))}},
+                }
+            },
+        },
+    }
+    assert labels(params) == {
+        "embedding": {"table": "rest"},
+        "head": {"table": "head"},
+        "stack": {
+            "first": {0: {"feedforward": {"up": "matrix"}}},
+            "repeat": {
+                0: {
+                    "feedforward": {"up": "matrix"},
+                    "mixer": {
+                        "projecting": {"query": "matrix", "bias": "rest"},
+                        "attending": {"position": {"table": "rest"}},
+                    },
+                    "before_mixer": {"inner": {"scale": "rest"}},
+                }
+            },
+        },
+    }
