@@ -1,0 +1,49 @@
+"""The kind of variable for arrays that are kept but not learned, and how a module holds a part's arrays."""
+
+from flax import nnx
+
+from jattn.part import Variables
+
+
+class Buffer(nnx.Variable):
+    """An array that is saved and sharded like a weight, and neither learned nor decayed; integers too."""
+
+
+def hold(variables: Variables) -> nnx.Dict:
+    """A part's arrays as NNX variables, nested by name: params as `nnx.Param`, buffers as `Buffer`."""
+    held = nnx.Dict()
+    for kind, tree in ((nnx.Param, variables.params), (Buffer, variables.buffers)):
+        _fill(held, tree, kind)
+    return held
+
+
+def arrays(held: nnx.Dict) -> Variables:
+    """The plain arrays behind `hold`; empty branches are left out."""
+    params, buffers = {}, {}
+    for name, entry in held.items():
+        if isinstance(entry, nnx.Dict):
+            inner = arrays(entry)
+            params |= {name: inner.params} if inner.params else {}
+            buffers |= {name: inner.buffers} if inner.buffers else {}
+        else:
+            (buffers if isinstance(entry, Buffer) else params)[name] = entry[...]
+    return Variables(params, buffers)
+
+
+def renew(held: nnx.Dict, buffers: dict) -> None:
+    """Puts new values into the buffers of `held`."""
+    for name, value in buffers.items():
+        if isinstance(value, dict):
+            renew(held[name], value)
+        else:
+            held[name][...] = value
+
+
+def _fill(held: nnx.Dict, tree: dict, kind: type) -> None:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            if name not in held:
+                held[name] = nnx.Dict()
+            _fill(held[name], value, kind)
+        else:
+            held[name] = kind(value)

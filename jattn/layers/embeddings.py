@@ -1,0 +1,34 @@
+"""Tokens to vectors, and vectors to logits of the next token, with a table each.
+
+Departs: from Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017, arXiv:1608.05859: the
+tables are not tied, so that the second can start at 0 and the first loss is the log of the vocabulary.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+# deviation of a fresh table; small beside what the first blocks will add
+DEVIATION = 0.02
+
+
+class Embedding(nnx.Module):
+    """A learned vector for each token; fresh ones are normal noise of deviation 0.02."""
+
+    def __init__(self, vocabulary: int, width: int, *, rngs: nnx.Rngs):
+        self.table = nnx.Param(DEVIATION * jax.random.normal(rngs.params(), (vocabulary, width)))
+
+    def __call__(self, tokens: Int[Array, "..."], dtype: DTypeLike) -> Float[Array, "... m"]:
+        return self.table[...].astype(dtype)[tokens]
+
+
+class Head(nnx.Module):
+    """Logits in float32 from a table that starts at 0."""
+
+    def __init__(self, width: int, vocabulary: int):
+        self.table = nnx.Param(jnp.zeros((width, vocabulary)))
+
+    def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... v"]:
+        return jnp.matmul(x, self.table[...].astype(x.dtype), preferred_element_type=jnp.float32)

@@ -1,0 +1,38 @@
+"""Each token alone: up to a wider layer, through an activation, and down again.
+
+Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, section 3.3; So et al., "Primer",
+NeurIPS 2021, arXiv:2109.08668, section 3 (squared ReLU).
+Departs: no biases, and the second product starts at 0, so that a fresh block is the identity.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+Activation = Literal["squared_relu", "gelu", "silu"]
+
+
+def squared_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """max(x, 0) squared."""
+    return jnp.square(jax.nn.relu(x))
+
+
+ACTIVATIONS = {"squared_relu": squared_relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
+
+
+class FeedForward(nnx.Module):
+    """`hidden` is the width between the two products."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation = "squared_relu", *, rngs: nnx.Rngs):
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"An activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")
+        self.activation = activation
+        self.up = nnx.Param(jax.nn.initializers.lecun_normal()(rngs.params(), (width, hidden)))
+        self.down = nnx.Param(jnp.zeros((hidden, width)))
+
+    def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... m"]:
+        hidden = ACTIVATIONS[self.activation](x @ self.up[...].astype(x.dtype))
+        return hidden @ self.down[...].astype(x.dtype)

@@ -1,0 +1,28 @@
+"""The slot `heads`: how a layer's input becomes heads, and heads its output."""
+
+from jaxtyping import Array, Float
+
+from jattn.layers.flow import Flow
+from jattn.mechanisms import Split
+from jattn.part import Dims, Part
+
+
+class Heads(Part):
+    """Projects one example in and out; of the flow it sees the example's memory, what is shared, and the layer.
+
+    `flow.layout.head` is always filled: the numbers of this call's heads, and how many heads and key heads there are.
+    """
+
+    def dims(self, width: int, heads: int, depth: int | None) -> Dims:
+        """The sizes of a layer of `width` features; refuses a width or a number of heads that does not divide."""
+        raise NotImplementedError
+
+    def split(self, own: dict, x: Float[Array, "t m"], flow: Flow) -> Split:
+        """Queries from `x`; keys and values from `flow.memory` where there is one, else from `x` too."""
+        raise NotImplementedError
+
+    def merge(
+        self, own: dict, out: Float[Array, "t h e"], split: Split, flow: Flow
+    ) -> tuple[Float[Array, "t m"], dict[str, Float[Array, ""]]]:
+        """The layer's output, and its terms of the loss, weighted."""
+        raise NotImplementedError

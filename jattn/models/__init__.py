@@ -1,0 +1,1 @@
+"""Whole models, and sampling from them."""

@@ -1,0 +1,145 @@
+"""A decoder-only transformer: embedding, a stack of pre-norm blocks, a norm and a head.
+
+Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, section 2.3.
+Departs: RMS norms with gains, squared ReLU and rotary positions by default, no biases, and zeros at the start in
+whatever writes to the residual stream and in the head.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from jattn.layers.block import Block
+from jattn.layers.buffers import Buffer
+from jattn.layers.embeddings import Embedding, Head
+from jattn.layers.feedforward import ACTIVATIONS, FeedForward
+from jattn.layers.flow import Flow, Places, Record
+from jattn.layers.heads import Heads
+from jattn.layers.heads.grouped import Grouped
+from jattn.layers.multihead import MultiHead
+from jattn.layers.norms import Norm
+from jattn.layers.stack import Remat, Stack
+from jattn.mechanisms import Layout
+from jattn.mechanisms.attention import Attention
+from jattn.part import Rng, part
+from jattn.parts.masks.causal import Causal
+from jattn.parts.positions.rotary import Rotary
+
+
+@part
+class DecoderConfig:
+    """The options of a decoder; `expansion` is how much wider than `width` the feed-forward layers are inside."""
+
+    width: int = 128
+    depth: int = 4
+    heads: int = 2
+    projection: Heads = Grouped()
+    attention: Attention = Attention(mask=Causal(), position=Rotary())
+    norm: Literal["rms", "layer"] = "rms"
+    activation: Literal["squared_relu", "gelu", "silu"] = "squared_relu"
+    expansion: int = 4
+    vocabulary: int = 256
+
+    def __post_init__(self):
+        for name in ("width", "depth", "heads", "expansion", "vocabulary"):
+            size = getattr(self, name)
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise ValueError(
+                    f"DecoderConfig.{name} must be a whole number of at least 1, got {size!r}; the default is "
+                    f"{type(self).__dataclass_fields__[name].default}."
+                )
+        for name, allowed in (("norm", ("rms", "layer")), ("activation", tuple(ACTIVATIONS))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"DecoderConfig.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}; the "
+                    f"default is {allowed[0]}."
+                )
+        for name, slot in (("projection", Heads), ("attention", Attention)):
+            if not isinstance(getattr(self, name), slot):
+                raise TypeError(
+                    f"DecoderConfig.{name} must be {slot.__name__}, got {type(getattr(self, name)).__name__}; pass a "
+                    f"part, as in {name}={type(self).__dataclass_fields__[name].default!r}."
+                )
+        # refuses widths and heads that do not divide
+        self.projection.dims(self.width, self.heads, self.depth)
+
+
+class Decoded(NamedTuple):
+    """Logits of the next token, what the blocks report (statistics stacked "l b t h"), and the decoding state."""
+
+    logits: Float[Array, "b t v"]
+    record: Record
+    state: Any
+
+
+class Decoder(nnx.Module):
+    """Computes in `dtype`; weights and logits are float32. All its arrays are `nnx.Param` or `Buffer`."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        *,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+        remat: Remat = "none",
+        layers_at_once: int | None = None,
+    ):
+        self.config = config
+        self.dtype = jnp.dtype(dtype)
+        dims = config.projection.dims(config.width, config.heads, config.depth)
+
+        def block(rngs: nnx.Rngs) -> Block:
+            mixer = MultiHead(config.attention, config.projection, dims, rngs=rngs)
+            hidden = FeedForward(config.width, config.expansion * config.width, config.activation, rngs=rngs)
+            return Block(mixer, hidden, config.width, config.norm, rngs=rngs)
+
+        self.embedding = Embedding(config.vocabulary, config.width, rngs=rngs)
+        self.stack = Stack(
+            repeat=(block,), depth=config.depth, remat=remat, layers_at_once=layers_at_once, rngs=rngs
+        )
+        self.norm = Norm(config.norm, config.width, rngs=rngs)
+        self.head = Head(config.width, config.vocabulary)
+
+    def __call__(
+        self,
+        tokens: Int[Array, "b t"],
+        *,
+        layout: Layout | None = None,
+        state: Any = None,
+        rng: Array | Rng | None = None,
+    ) -> Decoded:
+        """With `state` the tokens are new ones behind those it holds; without `rng` there is no noise."""
+        x = self.embedding(tokens, self.dtype)
+        state = None if state is None else Places(repeat=(state,))
+        flow = Flow(layout or Layout(), state=state, rng=_for_batch(rng, len(tokens)))
+        x, flow, records = self.stack(x, flow)
+        (record,) = records.repeat
+        terms = {name: term.sum() for name, term in record.terms.items()}
+        state = None if flow.state is None else flow.state.repeat[0]
+        return Decoded(self.head(self.norm(x)), Record(record.stats, terms), state)
+
+    def state(self, batch: int, length: int) -> Any:
+        """An empty decoding state "l b ..." with room for `length` tokens."""
+        return self.stack.state(batch, length, self.dtype).repeat[0]
+
+    def refreshed(self, observed: dict, rng: Array, step: Int[Array, ""]) -> nnx.State:
+        """The buffers after one optimizer step, as `nnx.split(model, nnx.Param, Buffer)` gives them; the model stays.
+
+        `observed` is `record.stats.observed` of the step before, or `{}`. Without buffers this computes nothing.
+        """
+        graphdef, params, buffers = nnx.split(self, nnx.Param, Buffer)
+        if not jax.tree.leaves(buffers):
+            return buffers
+        model = nnx.merge(graphdef, params, buffers)
+        model.stack.refresh(Places(repeat=(observed,)), rng, step)
+        return nnx.state(model, Buffer)
+
+
+def _for_batch(rng: Array | Rng | None, batch: int) -> Rng | None:
+    if rng is None or isinstance(rng, Rng):
+        return rng
+    return Rng(rng, rng, jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch)))

@@ -1,0 +1,37 @@
+"""A module's hold on a part's arrays gives back what went in."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jattn.layers.buffers import Buffer, arrays, hold, renew
+from jattn.part import Variables
+
+GIVEN = Variables(
+    {"a": jnp.ones(2), "score": {"0": {"kernel": jnp.zeros((2, 3))}}},
+    {"score": {"0": {"count": jnp.arange(2)}, "1": {"mean": jnp.ones(1)}}},
+)
+
+
+def test_arrays_come_back_by_name():
+    found = arrays(hold(GIVEN))
+    assert jax.tree.structure(found) == jax.tree.structure(GIVEN)
+    jax.tree.map(np.testing.assert_array_equal, found, GIVEN)
+
+
+def test_nothing_is_held_of_nothing():
+    assert arrays(hold(Variables({}, {}))) == Variables({}, {})
+
+
+def test_params_and_buffers_are_told_apart():
+    _, params, buffers = nnx.split(hold(GIVEN), nnx.Param, Buffer)
+    assert len(jax.tree.leaves(params)) == 2 and len(jax.tree.leaves(buffers)) == 2
+
+
+def test_renewing_keeps_the_rest():
+    held = hold(GIVEN)
+    renew(held, {"score": {"0": {"count": jnp.array([7, 8])}}})
+    found = arrays(held)
+    np.testing.assert_array_equal(found.buffers["score"]["0"]["count"], [7, 8])
+    np.testing.assert_array_equal(found.buffers["score"]["1"]["mean"], [1])
