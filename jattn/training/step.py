@@ -51,7 +51,7 @@ def training_step(run: Run) -> Step:
         updates, optimizer_state = optimizer.update(gradients, before.optimizer_state, before.params)
         params = optax.apply_updates(before.params, updates)
         metrics = Metrics(
-            loss, optax.global_norm(gradients), learning_rate(before.step), mean_entropy(terms["stats"])
+            loss, optax.tree.norm(gradients), learning_rate(before.step), mean_entropy(terms["stats"])
         )
         return TrainState(params, buffers, optimizer_state, before.step + 1), metrics
 

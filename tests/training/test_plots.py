@@ -1,0 +1,30 @@
+"""Tests that both pictures are drawn from rows alone."""
+
+import numpy as np
+
+from jattn.training import plots
+
+
+def rows(layers=3, heads=2):
+    made = [{"step": n, "loss": 5 / n, "entropy": [[1.0 + n / 10] * heads] * layers} for n in range(1, 9)]
+    made[4]["heldout_loss"] = 2.0
+    return made
+
+
+def test_pictures_are_written(tmp_path):
+    written = plots.draw(rows(), tmp_path, 128)
+    assert [path.name for path in written] == ["loss.png", "entropy.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+
+
+def test_a_panel_a_layer_and_a_line_a_head():
+    figure = plots.entropy_figure(rows(layers=5, heads=2), 128)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(shown) == 5
+    # two heads and the line of log(context)
+    assert all(len(axes.lines) == 3 for axes in shown)
+    assert plots.entropy_figure([{"step": 1, "loss": 2.0}], 128) is None
+
+
+def test_smoothing_is_the_mean_of_the_last_values():
+    np.testing.assert_allclose(plots.smoothed(np.array([1.0, 3.0, 5.0, 7.0]), 3), [1, 2, 3, 5])

@@ -1,0 +1,26 @@
+"""Tests that the state is plain arrays in nested dicts, decided by the seed."""
+
+import chex
+import jax
+
+from jattn.models.decoder import DecoderConfig
+from jattn.training import state
+from jattn.training.optimizers.adamw import AdamW
+from jattn.training.run import Run
+
+TINY = Run(model=DecoderConfig(width=8, depth=1), optimizer=AdamW())
+
+
+def test_the_seed_decides_the_arrays():
+    chex.assert_trees_all_equal(state.fresh(TINY), state.fresh(TINY))
+
+
+def test_streams_of_keys_differ():
+    fresh, steps = (jax.random.key_data(state.key(TINY, stream)) for stream in (state.FRESH, state.STEPS))
+    assert (fresh != steps).any()
+
+
+def test_params_are_nested_dicts_of_arrays():
+    params = state.fresh(TINY).params
+    assert {"embedding", "stack", "head"} <= set(params)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(params))

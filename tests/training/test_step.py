@@ -1,0 +1,77 @@
+"""Tests that a step is a pure function of seed and number, compiled once, and shows its own forward pass."""
+
+import chex
+import jax
+import numpy as np
+import optax
+
+from jattn.models.decoder import DecoderConfig
+from jattn.part import Variables, part
+from jattn.training import state
+from jattn.training.objectives.next_token import NextToken
+from jattn.training.optimizers.adamw import AdamW
+from jattn.training.run import Run
+from jattn.training.step import training_step
+
+TINY = Run(model=DecoderConfig(width=8, depth=2), optimizer=AdamW(), steps=4, batch=3, context=5)
+
+
+def batch_of(number, run=TINY):
+    tokens = np.random.default_rng(number).integers(0, 256, (run.batch, run.context + 1))
+    return {"tokens": tokens.astype(np.int32)}
+
+
+def trained(run, step=None, steps=3):
+    step, reached, shown = step or training_step(run), state.fresh(run), []
+    for number in range(steps):
+        reached, metrics = step(reached, batch_of(number, run))
+        shown.append(jax.device_get(metrics))
+    return jax.device_get(reached), shown
+
+
+@chex.assert_max_traces(1)
+def once(tokens):
+    return tokens
+
+
+@part
+class Once(NextToken):
+    """Counts how often it is traced."""
+
+    def __call__(self, forward, variables, batch, rng):
+        return super().__call__(forward, variables, {"tokens": once(batch["tokens"])}, rng)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    run = Run(**{**vars(TINY), "objective": Once()})
+    step = training_step(run)
+    one, two = trained(run, step), trained(run, step)
+    chex.assert_trees_all_equal(one, two)
+    other = state.fresh(Run(**{**vars(TINY), "seed": 1}))
+    mine = state.fresh(TINY)
+    assert np.any(mine.params["embedding"]["table"] != other.params["embedding"]["table"])
+
+
+def test_metrics_are_those_of_the_forward_pass_before_the_update():
+    reached, (shown, *_) = trained(TINY, steps=1)
+    began, batch = state.fresh(TINY), batch_of(0)
+    forward = state.forward(TINY)
+
+    def loss(params):
+        return NextToken()(forward, Variables(params, began.buffers), batch, None)
+
+    (expected, terms), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(began.params)
+    np.testing.assert_allclose(shown.loss, expected, rtol=1e-6)
+    # a fresh head gives every byte the same odds
+    np.testing.assert_allclose(shown.loss, np.log(256), rtol=1e-6)
+    np.testing.assert_allclose(shown.gradient_norm, optax.tree.norm(gradients), rtol=1e-5)
+    np.testing.assert_allclose(shown.entropy, np.mean(terms["stats"].entropy, (1, 2)), rtol=1e-5)
+    assert shown.entropy.shape == (2, 2) and reached.step == 1
+    assert shown.learning_rate == np.float32(AdamW().learning_rate(4)(0))
+
+
+def test_bfloat16_keeps_the_params_in_float32():
+    run = Run(**{**vars(TINY), "dtype": "bfloat16"})
+    reached, shown = trained(run, steps=2)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(reached.params))
+    assert all(np.isfinite(metrics.loss) for metrics in shown)

@@ -1,0 +1,14 @@
+"""Tests that a summary says what was reached beside what others reach on the same text."""
+
+from pathlib import Path
+
+from jattn.training.run import Run
+from jattn.training.sources.text import Text
+from jattn.training.summary import Summary
+
+
+def test_references_belong_to_the_embedded_text():
+    told = str(Summary(Run(), Path("here"), 1.4, 1.5271, 360.4))
+    assert "1.5271 nats per byte" in told and "4,403,200 bytes in 4,300 steps" in told
+    assert all(figure in told for figure in ("1.371", "1.436", "1.699", "jattn sample --dir here"))
+    assert "1.371" not in str(Summary(Run(source=Text(("a",))), Path("here"), 1.4, 1.5, 1.0))
