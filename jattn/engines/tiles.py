@@ -52,7 +52,7 @@ class Plan:
 def tile_sizes(length: int, keys: int) -> tuple[int, int]:
     """How many queries and how many keys a tile holds."""
     # a small length gains more from skipped tiles than it loses to smaller products; measured on CPU
-    return tuple(min(n, 128 if n <= 256 else 256 if n <= 1024 else 512) for n in (length, keys))
+    return tuple(min(n, 128 if n <= 256 else 512) for n in (length, keys))
 
 
 def start_of(tile, size: int, length: int):

@@ -1,0 +1,75 @@
+"""What every score must hold: tiled is dense, no row hears the future, decoding and padding change nothing."""
+
+import pytest
+
+from jattn.mechanisms.attention import Attention
+from jattn.parts.masks.causal import Causal
+from jattn.parts.scores import Score
+from tests.support import (
+    assert_batches,
+    assert_bfloat16,
+    assert_causal,
+    assert_decodes,
+    assert_float32_close,
+    assert_linear_memory,
+    assert_padding_changes_nothing,
+    assert_tiled_equals_dense,
+    float64,  # noqa: F401
+    padded_layout,
+    parts_of,
+    small_tiles,
+)
+
+every_score = pytest.mark.parametrize("score", parts_of(Score), ids=lambda cls: cls.__name__)
+
+
+@pytest.fixture
+def tiles_that_divide_nothing(monkeypatch, float64):  # noqa: F811
+    small_tiles(monkeypatch)
+
+
+@every_score
+def test_tiled_equals_dense_with_padding_and_an_empty_row(score, tiles_that_divide_nothing):
+    assert_tiled_equals_dense(Attention(score=score(), mask=Causal()), padded_layout())
+
+
+@every_score
+def test_tiled_equals_dense_where_keys_outnumber_queries(score, tiles_that_divide_nothing):
+    if score().mixes:
+        pytest.skip("a score that mixes positions has its queries among its keys")
+    assert_tiled_equals_dense(Attention(score=score()), tokens=29, keys=53, heads=(4, 1, 2))
+
+
+@every_score
+def test_float32_is_as_exact_as_dense_and_finite_at_ten_thousand(score, tiles_that_divide_nothing):
+    assert_float32_close(Attention(score=score(), mask=Causal()), padded_layout())
+
+
+@every_score
+def test_bfloat16_stays_bfloat16(score, tiles_that_divide_nothing):
+    assert_bfloat16(Attention(score=score(), mask=Causal()))
+
+
+@every_score
+def test_no_row_hears_the_future(score, tiles_that_divide_nothing):
+    assert_causal(Attention(score=score(), mask=Causal()))
+
+
+@every_score
+def test_decoding_in_pieces_equals_one_pass(score, tiles_that_divide_nothing):
+    assert_decodes(Attention(score=score(), mask=Causal()))
+
+
+@every_score
+def test_padding_changes_nothing(score, tiles_that_divide_nothing):
+    assert_padding_changes_nothing(Attention(score=score(), mask=Causal()))
+
+
+@every_score
+def test_batches_by_vmap_and_by_loop_are_single_examples(score, tiles_that_divide_nothing, monkeypatch):
+    assert_batches(Attention(score=score(), mask=Causal()), monkeypatch)
+
+
+@every_score
+def test_memory_is_linear_both_ways(score):
+    assert_linear_memory(Attention(score=score(), mask=Causal()))
