@@ -72,7 +72,7 @@ class MultiHead(nnx.Module):
     def state(self, batch: int, length: int, dtype: DTypeLike):
         """The empty decoding state, with leading axis b and room for `length` tokens."""
         dims = dataclasses.replace(self.dims, length=length)
-        one = self.attention.state(dims, dtype, self.attention.own(arrays(self.attending)))
+        one = self.attention.state(dims, jnp.dtype(dtype), self.attention.own(arrays(self.attending)))
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape)), one)
 
     def refresh(self, observed: dict, rng: Array, step: Int[Array, ""]) -> None:

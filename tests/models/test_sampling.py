@@ -1,0 +1,95 @@
+"""Sampling: exact at its limits, repeatable, and independent of the rest of the batch."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jattn.models.decoder import Decoder, DecoderConfig
+from jattn.models.sampling import choose, generate
+
+PROMPT = jax.random.randint(jax.random.key(0), (2, 4), 0, 11)
+KEY = jax.random.key(1)
+
+
+@functools.cache
+def model():
+    made = Decoder(DecoderConfig(width=16, depth=2, heads=2, vocabulary=11), rngs=nnx.Rngs(0))
+    state = nnx.state(made)
+    leaves, tree = jax.tree.flatten(state)
+    noise = [leaf + 0.4 * jax.random.normal(jax.random.key(n), leaf.shape) for n, leaf in enumerate(leaves)]
+    nnx.update(made, jax.tree.unflatten(tree, noise))
+    return made
+
+
+@functools.cache
+def greedy():
+    return generate(model(), PROMPT, count=6, temperature=0)
+
+
+def test_greedy_is_the_likeliest_of_one_pass():
+    text = greedy()
+    assert text.shape == (2, 10) and text.dtype == PROMPT.dtype
+    np.testing.assert_array_equal(text[:, :4], PROMPT)
+    likeliest = model()(text[:, :-1]).logits.argmax(-1)
+    np.testing.assert_array_equal(text[:, 4:], likeliest[:, 3:])
+
+
+@pytest.mark.parametrize("options", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-6}])
+def test_limits_are_greedy(options):
+    np.testing.assert_array_equal(generate(model(), PROMPT, count=6, rng=KEY, **options), greedy())
+
+
+def test_a_key_repeats_and_another_does_not():
+    draw = functools.partial(generate, model(), PROMPT, count=6)
+    one = draw(rng=KEY)
+    np.testing.assert_array_equal(one, draw(rng=KEY))
+    assert not np.array_equal(one, draw(rng=jax.random.key(2)))
+    # an example draws the same alone
+    np.testing.assert_array_equal(one[:1], generate(model(), PROMPT[:1], count=6, rng=KEY))
+
+
+def test_draws_follow_the_weights_that_are_left():
+    logits = jnp.log(jnp.array([0.1, 0.4, 0.3, 0.2]))
+
+    def shares(top_k, top_p):
+        keys = jax.random.split(KEY, 4000)
+        drawn = jax.vmap(lambda key: choose(logits, key, 1.0, top_k, top_p))(keys)
+        return np.bincount(drawn, minlength=4) / 4000
+
+    # three deviations of a share of 4000 draws: 3 * sqrt(0.25 / 4000)
+    np.testing.assert_allclose(shares(None, None), [0.1, 0.4, 0.3, 0.2], atol=0.024)
+    np.testing.assert_allclose(shares(2, None), [0, 4 / 7, 3 / 7, 0], atol=0.024)
+    np.testing.assert_allclose(shares(None, 0.75), [0, 4 / 9, 3 / 9, 2 / 9], atol=0.024)
+    # the mass is that of the tokens which top_k left
+    np.testing.assert_allclose(shares(2, 0.5), [0, 1, 0, 0], atol=0)
+
+
+def test_ties_do_not_let_in_more_than_k():
+    keys = jax.random.split(KEY, 50)
+    assert set(jax.vmap(lambda key: choose(jnp.zeros(5), key, 1.0, 2, None))(keys).tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"count": 0}, "count of at least 1 token, got 0"),
+        ({"temperature": -1.0}, "temperature must be finite and at least 0, got -1.0"),
+        ({"top_k": 0}, "top_k must lie in 1 to 11, the vocabulary, got 0"),
+        ({"top_p": 1.5}, "top_p must lie above 0 and at most at 1, got 1.5"),
+        ({"rng": None}, "generate draws with a key, got rng=None"),
+    ],
+)
+def test_bad_options_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        generate(model(), PROMPT, **({"count": 2, "rng": KEY} | options))
+
+
+def test_prompts_without_tokens_are_refused():
+    with pytest.raises(ValueError, match="at least 1 token, got shape"):
+        generate(model(), PROMPT[:, :0], count=1, rng=KEY)
+    with pytest.raises(TypeError, match="integer tokens, got float32"):
+        generate(model(), PROMPT.astype(jnp.float32), count=1, rng=KEY)
