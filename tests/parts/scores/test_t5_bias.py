@@ -1,0 +1,58 @@
+"""T5's buckets against the formula of its released code, and its table against a loop."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jattn.mechanisms.attention import Attention, attend
+from jattn.part import Variables
+from jattn.parts.masks.causal import Causal
+from jattn.parts.scores.t5_bias import T5Bias, bucket, edges
+
+
+def bucket_by_formula(distance, buckets=32, farthest=128):
+    exact = buckets // 2
+    if distance < exact:
+        return distance
+    steps = math.log(distance / exact) / math.log(farthest / exact) * (buckets - exact)
+    return min(exact + int(steps + 1e-9), buckets - 1)
+
+
+@pytest.mark.parametrize(("buckets", "farthest"), [(32, 128), (16, 64), (8, 20)])
+def test_buckets_of_the_past_follow_the_formula(buckets, farthest):
+    distance = np.arange(300)
+    want = [bucket_by_formula(d, buckets, farthest) for d in distance]
+    np.testing.assert_array_equal(bucket(jnp.asarray(distance)[:, None], buckets, farthest, "past")[:, 0], want)
+
+
+def test_both_sides_give_later_keys_the_upper_half():
+    offset = jnp.asarray([[5, -5, 0, 200, -200]])
+    np.testing.assert_array_equal(bucket(offset, 32, 128, "both"), [[5, 21, 0, 15, 31]])
+
+
+def test_the_papers_numbers():
+    # 32 buckets, one a token at first, everything from 128 on in the last
+    found = edges(32, 128)
+    assert len(found) == 31 and list(found[:15]) == list(range(1, 16)) and found[-1] < 128
+    assert bucket(jnp.asarray([[127, 128, 10**6]]), 32, 128, "past").tolist() == [[31, 31, 31]]
+
+
+def test_the_table_is_added_to_logits():
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(2, 32)).astype(np.float32)
+    q = k = jnp.zeros((40, 2, 4))
+    v = jnp.asarray(rng.normal(size=(40, 2, 3)), jnp.float32)
+    variables = Variables({"score": {"0": {"table": jnp.asarray(table)}}}, {})
+    found = attend(q, k, v, Attention(score=T5Bias(), mask=Causal()), variables=variables)
+    for t, h in ((0, 0), (17, 1), (39, 0)):
+        logits = np.array([table[h, bucket_by_formula(t - s)] for s in range(t + 1)])
+        weights = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(found.out[t, h], weights @ np.asarray(v[: t + 1, h]), rtol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{"buckets": 2}, {"buckets": 33}, {"farthest": 16}, {"sides": "future"}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match="T5Bias"):
+        T5Bias(**options)
