@@ -72,7 +72,7 @@ class Training:
                 train_state, shown = self.step(train_state, batches[number - 1])
                 # the step before is read only now, so that the device always has work ahead
                 if pending is not None:
-                    self._keep(writer, bar, *pending)
+                    self._keep(writer, bar, *pending, self._read(*pending), None)
                 pending = (number, shown)
                 evaluates = number == last or number % self.run.evaluate_every == 0
                 saves = number == last or number % self.run.checkpoint_every == 0
@@ -96,13 +96,17 @@ class Training:
         return self.run.batch * self.run.context / (now - before)
 
     def _keep(
-        self, writer: metrics.Writer, bar: tqdm, number: int, shown: Metrics, rate: float | None = None, held=None
+        self,
+        writer: metrics.Writer,
+        bar: tqdm,
+        number: int,
+        shown: Metrics,
+        tokens_per_second: float,
+        held_out_loss: float | None,
     ) -> None:
-        rate = self._read(number, shown) if rate is None else rate
-        row = metrics.row(number, shown, rate, held)
-        writer.write(row)
+        writer.write(metrics.row(number, shown, tokens_per_second, held_out_loss))
         bar.update()
-        bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+        bar.set_postfix(loss=f"{float(shown.loss):.3f}", refresh=False)
 
     def _evaluate(self, train_state: TrainState, bar: tqdm) -> float:
         """The held-out loss: of the sample during training, of the whole text after the last step."""

@@ -20,7 +20,8 @@ class Run:
     """Equal runs give equal losses on one machine; its `repr` opens the log and its JSON is `run.json`.
 
     `steps` are optimizer steps on `batch` windows of `context` tokens each. `evaluate_every` and `checkpoint_every`
-    are in steps; both happen at the end too. `remat="block"` recomputes each block in the backward pass.
+    are in steps; both happen at the end too, where all that is held out is scored, before that a sample of it.
+    `remat="block"` recomputes each block in the backward pass.
     """
 
     model: DecoderConfig = DecoderConfig()

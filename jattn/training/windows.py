@@ -1,10 +1,19 @@
 """Cuts a text into windows: training windows in an order that the seed decides, held-out windows that slide."""
 
+import functools
+
 import grain
 import numpy as np
 from jaxtyping import Float, Int
 
 from jattn.training.sources import Examples
+
+
+# every window of an epoch asks, and a generator costs more than the window
+@functools.lru_cache(maxsize=8)
+def offset(seed: int, epoch: int, most: int) -> int:
+    """How far into the text an epoch begins, from 0 to `most` bytes."""
+    return int(np.random.default_rng((seed, epoch)).integers(most + 1))
 
 
 class Windows:
@@ -27,7 +36,7 @@ class Windows:
         """Where window `number` begins, in bytes."""
         epoch, place = divmod(int(number), self.count)
         slack = min(self.context - 1, len(self.text) - 1 - self.count * self.context)
-        return place * self.context + int(np.random.default_rng((self.seed, epoch)).integers(slack + 1))
+        return place * self.context + offset(self.seed, epoch, slack)
 
     def __getitem__(self, number: int) -> dict[str, Int[np.ndarray, " n"]]:
         start = self.start(number)
