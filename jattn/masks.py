@@ -1,4 +1,4 @@
-"""The public face of the slot `masks`: which keys a query may see. A new file in its folder appears here by itself."""
+"""The public face of the slot `masks`: a new file in its folder appears here by itself."""
 
 from jattn.catalogue import face
 

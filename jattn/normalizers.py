@@ -1,4 +1,4 @@
-"""The public face of the slot `normalizers`: logits to weights. A new file in its folder appears here by itself."""
+"""The public face of the slot `normalizers`: a new file in its folder appears here by itself."""
 
 from jattn.catalogue import face
 

@@ -1,4 +1,4 @@
-"""The public face of the slot `positions`: how queries and keys know where they stand. A new file in its folder appears here by itself."""
+"""The public face of the slot `positions`: a new file in its folder appears here by itself."""
 
 from jattn.catalogue import face
 

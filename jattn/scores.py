@@ -1,4 +1,4 @@
-"""The public face of the slot `scores`: what happens to logits before they become weights. A new file in its folder appears here by itself."""
+"""The public face of the slot `scores`: a new file in its folder appears here by itself."""
 
 from jattn.catalogue import face
 

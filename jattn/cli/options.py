@@ -60,7 +60,8 @@ def refuse_unknown(found: Given, held: Sequence[Any], command: str) -> None:
     for name in found:
         if name not in known:
             near = catalogue.nearest(flag(name), [flag(each) for each in known])
-            raise ValueError(f"jattn {command} has no option {flag(name)}; {near or f'jattn {command} --help lists them'}.")
+            near = near or f"jattn {command} --help lists them"
+            raise ValueError(f"jattn {command} has no option {flag(name)}; {near}.")
 
 
 def fields(held: Any, path: str = "") -> Iterator[Field]:
@@ -108,7 +109,7 @@ def kind_words(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(map(str, options))
     names = {int: "a whole number", float: "a number", str: "text", types.NoneType: "none"}
-    return " or ".join(names.get(option, "several in a row") for option in options)
+    return " or ".join(names.get(option, "several, one after another") for option in options)
 
 
 def page(command: str, sentence: str, held: Sequence[Any]) -> str:
@@ -123,7 +124,7 @@ def page(command: str, sentence: str, held: Sequence[Any]) -> str:
             title = field.name.rpartition(".")[0] or type(each).__name__.lower()
             if title not in groups:
                 groups[title] = parser.add_argument_group(title)
-            names = ", ".join(catalogue.snake(one.name) for one in catalogue.choices(field.slot)) if field.slot else ""
+            names = _names(field.slot) if field.slot else ""
             # help strings are %-formats; a destination with dots would nest an option under its own part
             groups[title].add_argument(
                 flag(field.name),
@@ -182,10 +183,14 @@ def _slot(kind: Any) -> type | None:
     return next((slot for slot in slots if catalogue.choices(slot)), None)
 
 
+def _names(slot: type) -> str:
+    return ", ".join(catalogue.snake(entry.name) for entry in catalogue.choices(slot))
+
+
 def _chosen(field: Field, words: Sequence[str]) -> Any:
     """New parts from their names: several where the field is a tuple, one, or one combined of several by & | ~."""
     if not words:
-        raise ValueError(f"{flag(field.name)} takes the name of a part, got nothing; say one, as in {shown(field.value)!r}.")
+        raise ValueError(f"{flag(field.name)} takes the name of a part, got nothing; it has {_names(field.slot)}.")
     if not _tuples(field.kind):
         return combined(field.slot, " ".join(words))
     names = [name for word in words for name in word.split(",") if name]

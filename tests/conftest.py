@@ -1,0 +1,15 @@
+"""What every test runs under: strict shapes and dtypes, types checked at every call, compiled code kept between runs."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# a user who runs the suite on a machine with an accelerator still tests on the CPU, whose numbers are known
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+
+if not jax.config.jax_compilation_cache_dir:
+    jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / "jattn_jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
