@@ -1,0 +1,53 @@
+"""The oracle itself: closed forms, and the derivatives that only it has."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jattn.engines import dense
+from jattn.mechanisms.attention import Attention
+from jattn.parts.masks.causal import Causal
+from jattn.parts.normalizers.sparsemax import Sparsemax
+from tests.support import attended, float64, make, readings  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def test_output_written_out_with_grouped_heads():
+    made, buffers = make(Attention(mask=Causal()), tokens=7, keys=9, heads=(4, 2, 1))
+    found = attended(dense, Attention(mask=Causal()), made, buffers)
+    q, k, v = (np.asarray(x) for x in made[:3])
+    for h in range(4):
+        logits = q[:, h] @ k[:, h // 2].T / np.sqrt(8)
+        weights = np.exp(logits) * np.tril(np.ones((7, 9)))
+        weights /= weights.sum(1, keepdims=True)
+        np.testing.assert_allclose(found.out[:, h], weights @ v[:, 0], rtol=1e-12)
+        entropy = -(weights * np.log(np.where(weights > 0, weights, 1))).sum(1)
+        np.testing.assert_allclose(found.stats.entropy[:, h], entropy, atol=1e-12)
+
+
+@pytest.mark.parametrize("normalizer", [Attention().normalizer, Sparsemax()], ids=repr)
+def test_forward_mode_reverse_mode_and_second_order(normalizer):
+    attention = Attention(mask=Causal(), normalizer=normalizer)
+    made, buffers = make(attention, tokens=5, keys=5, heads=(2, 2, 2))
+
+    def read(q, k, v):
+        got = readings(attended(dense, attention, made._replace(query=q, key=k, value=v), buffers))
+        return got["out"], got["entropy"]
+
+    # a threshold's Newton step carries first derivatives only
+    order = 2 if normalizer.kind == "exponential" else 1
+    check_grads(read, made[:3], order=order, modes=("fwd", "rev"), rtol=1e-5, atol=1e-5)
+
+
+def test_ties_share_the_gradient_of_the_largest_logit():
+    made, buffers = make(Attention(), tokens=1, keys=4, heads=(1, 1, 1))
+    key = jnp.stack([made.key[0]] * 3 + [made.key[0] - 10 * made.query[0]])
+
+    def largest(key):
+        return attended(dense, Attention(scale=1.0), made._replace(key=key), buffers).stats.max_logit.sum()
+
+    grad = jax.grad(largest)(key)
+    np.testing.assert_allclose(grad[:, 0], [made.query[0, 0] / 3] * 3 + [0 * made.query[0, 0]], atol=1e-12)
