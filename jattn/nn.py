@@ -2,6 +2,9 @@
 
 import importlib
 
+from jattn import extras
+from jattn.catalogue import nearest
+
 _HOME = {
     "Block": "jattn.layers.block",
     "Buffer": "jattn.layers.buffers",
@@ -25,8 +28,13 @@ __all__ = list(_HOME)
 
 def __getattr__(name: str):
     if name not in _HOME:
-        raise AttributeError(f"jattn.nn has no {name!r}; it has {', '.join(_HOME)}.")
-    return getattr(importlib.import_module(_HOME[name]), name)
+        raise AttributeError(f"jattn.nn has no {name!r}; {nearest(name, __all__) or 'it has ' + ', '.join(_HOME)}.")
+    try:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if told := extras.sentence(f"jattn.nn.{name}", error):
+            raise ModuleNotFoundError(told, name=error.name) from None
+        raise
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,7 @@
 """The command line: train, eval, sample, plot, catalogue."""
 
 import dataclasses
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -174,7 +175,8 @@ def _sample(held: Sample, found: dict, asks: bool) -> int:
     run, variables = _trained(directory, None)
     model = state.decoder(run)
     nnx.update(model, variables.params, variables.buffers)
-    prompt = np.frombuffer(command.prompt.encode(), np.uint8).astype(np.int32)
+    # in bytes, as the command line gave them
+    prompt = np.frombuffer(os.fsencode(command.prompt), np.uint8).astype(np.int32)
     tokens = generate(
         model,
         prompt[None],
@@ -184,7 +186,7 @@ def _sample(held: Sample, found: dict, asks: bool) -> int:
         top_k=command.top_k,
         top_p=command.top_p,
     )
-    print(command.prompt + bytes(np.asarray(tokens[0], np.uint8)).decode(errors="replace"))
+    print(bytes(np.asarray(tokens[0], np.uint8)).decode(errors="replace"))
     return 0
 
 

@@ -1,0 +1,110 @@
+"""Words become fields: parts by name, then their fields; what does not fit is refused in a sentence."""
+
+import dataclasses
+import shlex
+from typing import Literal
+
+import pytest
+
+from jattn.cli import options
+from jattn.mechanisms.attention import Attention
+from jattn.parts.masks import Both, Other
+from jattn.parts.masks.causal import Causal
+from jattn.parts.masks.window import Window
+from jattn.parts.normalizers.squared_relu import SquaredRelu
+from jattn.parts.scores.forgetting import Forgetting
+from jattn.parts.scores.t5_bias import T5Bias
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model in small."""
+
+    depth: int = 4
+    rate: float = 0.1
+    attention: Attention = Attention()
+    norm: Literal["rms", "layer"] = "rms"
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A run in small."""
+
+    model: Model = Model()
+    steps: int = 3
+    top_k: int | None = None
+    files: tuple[str, ...] = ()
+
+
+def _read(line):
+    found = options.given(shlex.split(line))
+    held = options.build(Held(), found)
+    options.refuse_unknown(found, (held,), "train")
+    return held
+
+
+def test_values_and_nested_values_in_both_spellings():
+    held = _read("--model.depth 6 --steps=5 --model.rate 1e-3 --top-k 7 --files a 'b c'")
+    assert (held.model.depth, held.steps, held.model.rate) == (6, 5, 1e-3)
+    assert (held.top_k, held.files) == (7, ("a", "b c"))
+
+
+def test_nothing_given_changes_nothing():
+    assert _read("") == Held()
+
+
+def test_a_part_by_name_then_its_fields_in_any_order():
+    want = Window(left=64)
+    assert _read("--model.attention.mask window --model.attention.mask.left 64").model.attention.mask == want
+    assert _read("--model.attention.mask.left=64 --model.attention.mask=WINDOW").model.attention.mask == want
+    assert _read("--model.attention.normalizer squared-relu").model.attention.normalizer == SquaredRelu()
+
+
+def test_a_tuple_of_numbers_or_one():
+    assert _read("--model.attention.mask window --model.attention.mask.left 6 7").model.attention.mask.left == (6, 7)
+
+
+def test_several_scores_and_their_fields_by_number():
+    held = _read("--model.attention.score forgetting t5_bias --model.attention.score.1.buckets 16")
+    assert held.model.attention.score == (Forgetting(), T5Bias(buckets=16))
+    assert _read("--model.attention.score none").model.attention.score == ()
+
+
+def test_masks_combine_by_an_expression():
+    held = _read("--model.attention.mask 'causal & ~window' --model.attention.mask.members.1.inner.left 9")
+    assert held.model.attention.mask == Both((Causal(), Other(Window(left=9))))
+
+
+@pytest.mark.parametrize(
+    "line, sentence",
+    [
+        ("--model.depht 3", "jattn train has no option --model.depht; the nearest"),
+        ("--model.attention.mask.left 3", "has no option --model.attention.mask.left"),
+        ("--model.depth x", "--model.depth takes a whole number, got 'x'"),
+        ("--model.depth 1.5", "--model.depth takes a whole number, got '1.5'"),
+        ("--model.depth 1 2", "--model.depth takes a whole number, got '1 2'"),
+        ("--model.depth", "--model.depth takes a whole number, got nothing"),
+        ("--model.norm rsm", "--model.norm takes rms or layer, got 'rsm'"),
+        ("--model.attention.mask", "takes the name of a part, got nothing"),
+        ("--model.attention.mask windw", "No part of masks is called 'windw'; the nearest is window"),
+        ("--model.attention.mask os.system", "got the path 'os.system'"),
+        ("--model.attention.mask jattn.parts.masks.causal.Causal", "got the path"),
+        ("--model.attention.mask 'causal & os.system'", "got the path"),
+        ("--model.attention.mask 'causal &'", "Masks combine by"),
+        ("--model.attention.normalizer 'softmax | sink'", "Masks alone combine"),
+        ("--model.attention.mask window --model.attention.mask.left -4", "Window.left must be at least 0"),
+        ("steps 4", "Options begin with two hyphens, got 'steps'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(line, sentence):
+    with pytest.raises(ValueError) as refused:
+        _read(line)
+    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_page_shows_the_fields_of_what_is_chosen():
+    chosen = _read("--model.attention.mask window --model.attention.mask.left 77 --model.attention.score t5bias")
+    page = " ".join(options.page("train", "Trains.", (chosen,)).split())
+    for words in ("--model.attention.mask.left", "(default: 77)", "--model.attention.score.0.buckets", "--top-k"):
+        assert words in page
+    assert "--model.attention.mask.left" not in options.page("train", "Trains.", (Held(),))
