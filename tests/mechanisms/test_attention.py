@@ -1,0 +1,143 @@
+"""The call that batches: leading axes, data of the call, refusals."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jattn.mechanisms import Layout
+from jattn.mechanisms.attention import Attention, attend
+from jattn.part import Dims, Rng, part
+from jattn.parts.masks.causal import Causal
+from jattn.parts.normalizers.sink import Sink
+from jattn.parts.scores import Score
+
+
+def draw(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def qkv(*batch, tokens=6, keys=6):
+    return draw(*batch, tokens, 2, 4), draw(*batch, keys, 2, 4, seed=1), draw(*batch, keys, 2, 3, seed=2)
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3), (1, 1, 2)], ids=str)
+def test_any_leading_axes(batch):
+    found = attend(*qkv(*batch), Attention(mask=Causal()))
+    assert found.out.shape == (*batch, 6, 2, 3)
+    assert found.stats.entropy.shape == found.stats.visible.shape == (*batch, 6, 2)
+    flat = attend(*(x.reshape(-1, *x.shape[-3:]) for x in qkv(*batch)), Attention(mask=Causal()))
+    chex.assert_trees_all_equal(found.out.reshape(flat.out.shape), flat.out)
+
+
+def test_data_of_the_call_shared_or_for_each_example():
+    q, k, v = qkv(3)
+    mask = np.random.default_rng(0).random((3, 1, 6, 6)) < 0.7
+    bias = draw(3, 2, 6, 6, seed=5)
+    segments = jnp.array([[0, 0, 1, 1, 1, 2]] * 3) + jnp.arange(3)[:, None]
+    valid = jnp.array([6, 4, 1])
+    layouts = [
+        (Layout(mask=jnp.asarray(mask)), lambda n: Layout(mask=jnp.asarray(mask[n]))),
+        (Layout(bias=bias), lambda n: Layout(bias=bias[n])),
+        (Layout(segments=segments), lambda n: Layout(segments=segments[n])),
+        (Layout(valid=valid), lambda n: Layout(valid=valid[n])),
+        (Layout(valid=jnp.arange(6) < 4), lambda n: Layout(valid=jnp.asarray(4))),
+        (Layout(mask=jnp.asarray(mask[0])), lambda n: Layout(mask=jnp.asarray(mask[0]))),
+        (Layout(positions=(jnp.arange(6) + 2, np.arange(6))), lambda n: Layout(positions=(np.arange(6) + 2, None))),
+    ]
+    for whole, one in layouts:
+        found = attend(q, k, v, Attention(mask=Causal()), layout=whole)
+        for n in range(3):
+            alone = attend(q[n], k[n], v[n], Attention(mask=Causal()), layout=one(n))
+            np.testing.assert_allclose(found.out[n], alone.out, atol=1e-6)
+            np.testing.assert_array_equal(found.stats.visible[n], alone.stats.visible)
+
+
+def test_gradient_of_a_shared_bias_has_its_shape_and_is_the_sum():
+    q, k, v = qkv(3)
+    bias = draw(1, 6, 1, seed=9)
+
+    def loss(bias, q, k, v):
+        return (attend(q, k, v, layout=Layout(bias=bias)).stats.log_normalizer ** 2).sum()
+
+    whole = jax.grad(loss)(bias, q, k, v)
+    assert whole.shape == bias.shape
+    np.testing.assert_allclose(whole, sum(jax.grad(loss)(bias, q[n], k[n], v[n]) for n in range(3)), rtol=1e-4)
+
+
+@part
+class Noted(Score):
+    """Adds the example's own draw to every logit of its rows, so that the test sees which key came."""
+
+    def tokens(self, own, query, key, place, rng):
+        noise = jnp.zeros(()) if rng is None else jax.random.normal(rng.example)
+        return query, key._replace(extra=key.extra | {"noise": jnp.full((key.vector.shape[0], 1), noise)})
+
+    def pairs(self, own, logits, tile):
+        return logits + tile.key.extra["noise"][:, None, :]
+
+
+def test_each_example_has_its_own_key_and_no_key_is_no_noise():
+    q, k, v = qkv(3)
+    plain = attend(q, k, v).stats.log_normalizer
+    attention = Attention(score=Noted())
+    np.testing.assert_allclose(attend(q, k, v, attention).stats.log_normalizer, plain, rtol=1e-6)
+    key = jax.random.key(4)
+    shift = attend(q, k, v, attention, rng=key).stats.log_normalizer - plain
+    want = [jax.random.normal(jax.random.fold_in(key, n)) for n in range(3)]
+    np.testing.assert_allclose(shift, np.broadcast_to(np.reshape(want, (3, 1, 1)), shift.shape), rtol=1e-4, atol=1e-5)
+    examples = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(3))
+    again = attend(q, k, v, attention, rng=Rng(key, key, examples)).stats.log_normalizer - plain
+    np.testing.assert_array_equal(again, shift)
+
+
+def test_a_score_alone_is_kept_as_a_tuple():
+    assert Attention(score=Noted()).score == (Noted(),)
+
+
+def test_arrays_do_not_pass_as_parts():
+    with pytest.raises(TypeError, match="Attention.mask must be a part of the slot Mask, got ndarray"):
+        Attention(mask=np.ones((3, 3), bool))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        (((6, 2, 4), (6, 2, 5), (6, 2, 5)), "share their width"),
+        (((6, 2, 4), (6, 2, 4), (5, 2, 4)), "their tokens"),
+        (((3, 6, 2, 4), (2, 6, 2, 4), (2, 6, 2, 4)), "leading batch axes"),
+        (((6, 2), (6, 2), (6, 2)), "rank, at least 3"),
+        (((6, 3, 4), (6, 2, 4), (6, 2, 4)), "3 query heads and 2 key heads"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_shapes_that_do_not_fit_are_refused(shapes, said):
+    with pytest.raises(ValueError, match=said):
+        attend(*(jnp.zeros(shape) for shape in shapes))
+
+
+def test_float_masks_are_refused_with_a_pointer_to_bias():
+    with pytest.raises(TypeError, match="boolean.*got float32; numbers .* bias"):
+        attend(*qkv(), layout=Layout(mask=jnp.zeros((1, 6, 6))))
+
+
+def test_an_absent_array_is_named_by_its_path():
+    with pytest.raises(KeyError, match="normalizer/logit"):
+        attend(*qkv(), Attention(normalizer=Sink()))
+
+
+def test_state_needs_a_length():
+    attention = Attention()
+    with pytest.raises(ValueError, match="room for at least 1 token, got length None"):
+        attention.state(Dims(2, 2, 2, 4, 3), jnp.float32, attention.own(None))
+
+
+@chex.variants(with_jit=True, without_jit=True)
+class VariantsTest(chex.TestCase):
+    """The call with and without jit."""
+
+    def test_jit_changes_nothing(self):
+        data = qkv(2)
+        found = self.variant(lambda *data: attend(*data, Attention(mask=Causal())))(*data)
+        chex.assert_trees_all_close(found, attend(*data, Attention(mask=Causal())), atol=1e-6)
