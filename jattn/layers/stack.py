@@ -139,7 +139,8 @@ def _stacked(make: Make, depth: int, rngs: nnx.Rngs) -> nnx.Module:
     """One block whose arrays have a leading layer axis, each layer made with its own key."""
     keys = jax.random.split(rngs.params(), depth)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-    return nnx.merge(graphdef, jax.vmap(lambda key: nnx.state(make(nnx.Rngs(key))))(keys))
+    # compiled as one: operation by operation, fresh weights would take seconds
+    return nnx.merge(graphdef, jax.jit(jax.vmap(lambda key: nnx.state(make(nnx.Rngs(key)))))(keys))
 
 
 def _unstack(stacked: Any, depth: int) -> list:
