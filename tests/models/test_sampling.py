@@ -17,16 +17,11 @@ KEY = jax.random.key(1)
 
 @functools.cache
 def model():
-    made = Decoder(DecoderConfig(width=16, depth=2, heads=2, vocabulary=11), rngs=nnx.Rngs(0))
-    nnx.update(made, noisy(nnx.state(made)))
-    return made
-
-
-@jax.jit
-def noisy(state):
-    leaves, tree = jax.tree.flatten(state)
-    noise = [leaf + 0.4 * jax.random.normal(jax.random.key(n), leaf.shape) for n, leaf in enumerate(leaves)]
-    return jax.tree.unflatten(tree, noise)
+    """Noise for weights, which costs no compilation."""
+    config = DecoderConfig(width=16, depth=2, heads=2, vocabulary=11)
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0))))
+    rng = np.random.default_rng(0)
+    return nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), state))
 
 
 @functools.cache
