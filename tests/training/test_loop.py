@@ -1,8 +1,10 @@
 """Tests a whole run: what it leaves, that it repeats, and that it stops or refuses where it must."""
 
+import dataclasses
 import json
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from jattn.training.objectives.next_token import NextToken
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.sources.text import Text
+from jattn.training.windows import batches
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +106,56 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(run, tmp
     assert [row["step"] for row in rows] == [1]
     if every == 1:
         assert checkpoint.load(tmp_path, broken).step == 1
+
+
+def entropies_by_hand(params, tokens):
+    """Mean entropy of each layer and head of a default decoder, written out in NumPy."""
+
+    def normed(x, scale):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
+
+    def turned(x):
+        half = x.shape[-1] // 2
+        angle = np.arange(x.shape[1])[:, None] * 10000.0 ** (-np.arange(half) / half)
+        number = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angle)[:, None, :]
+        return np.concatenate([number.real, number.imag], -1)
+
+    stacked = params["stack"]["repeat"][0]
+    x, found = params["embedding"]["table"][tokens], []
+    for n in range(len(stacked["feedforward"]["up"])):
+        layer = jax.tree.map(lambda leaf, n=n: leaf[n], stacked)
+        into, weights = normed(x, layer["before_mixer"]["inner"]["scale"]), layer["mixer"]["projecting"]
+        q, k, v = ((into @ weights[name]).reshape(*into.shape[:2], 2, -1) for name in ("query", "key", "value"))
+        logits = np.einsum("bthd,bshd->bhts", turned(q), turned(k)) / np.sqrt(q.shape[-1])
+        logits = np.where(np.tri(logits.shape[-1], dtype=bool), logits, -np.inf)
+        attention = np.exp(logits - logits.max(-1, keepdims=True))
+        attention /= attention.sum(-1, keepdims=True)
+        found.append(-(attention * np.log(np.where(attention > 0, attention, 1))).sum(-1).mean((0, 2)))
+        x = x + np.einsum("bhts,bshd->bthd", attention, v).reshape(x.shape) @ weights["output"]
+        hidden = normed(x, layer["before_feedforward"]["inner"]["scale"]) @ layer["feedforward"]["up"]
+        x = x + np.maximum(hidden, 0) ** 2 @ layer["feedforward"]["down"]
+    return found
+
+
+def test_logged_entropies_are_those_of_the_saved_weights(tmp_path):
+    run = Run(
+        model=DecoderConfig(width=16, depth=3),
+        optimizer=AdamW(rate=0.03),
+        steps=7,
+        batch=3,
+        context=24,
+        evaluate_every=100,
+        checkpoint_every=6,
+    )
+    text = tmp_path / "text"
+    text.write_bytes(b"to be, or not to be, that is the question:\n" * 40)
+    run = dataclasses.replace(run, source=Text((str(text),)))
+    loop.fit(run, tmp_path / "run")
+    # the state after six steps makes the forward pass of the seventh
+    saved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), checkpoint.load(tmp_path / "run", run, 6).params)
+    batch = batches(run.source.train(run.context, run.seed), run.batch, run.seed)[6]
+    logged = metrics.read(tmp_path / "run")[6]
+    want = entropies_by_hand(saved, batch["tokens"][:, :-1])
+    assert np.shape(want) == (3, 2) and np.std(want) > 1e-3
+    # float32 training against float64
+    np.testing.assert_allclose(logged["entropy"], want, rtol=1e-4)

@@ -12,6 +12,7 @@ from jattn.training.objectives.next_token import NextToken
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.step import training_step
+from tests.support import largest_intermediate
 
 TINY = Run(model=DecoderConfig(width=8, depth=2), optimizer=AdamW(), steps=4, batch=3, context=5)
 
@@ -75,3 +76,20 @@ def test_bfloat16_keeps_the_params_in_float32():
     reached, shown = trained(run, steps=2)
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(reached.params))
     assert all(np.isfinite(metrics.loss) for metrics in shown)
+
+
+def test_memory_of_the_gradient_is_linear_in_the_context():
+    # one head and one window, so that an array of all pairs would have context^2 elements
+    def largest(context):
+        run = Run(model=DecoderConfig(width=8, depth=2, heads=1, vocabulary=256), steps=1, batch=1, context=context)
+        forward, began = state.forward(run), jax.eval_shape(lambda: state.fresh(run))
+        batch = {"tokens": jax.ShapeDtypeStruct((1, context + 1), np.int32)}
+
+        def loss(params, batch):
+            return run.objective(forward, Variables(params, {}), batch, None)
+
+        return largest_intermediate(jax.grad(loss, has_aux=True), began.params, batch)
+
+    once, twice = largest(1009), largest(2018)
+    assert once < 1009**2
+    assert twice <= 2.1 * once
