@@ -14,6 +14,9 @@ from jattn.mechanisms import Layout, Split
 from jattn.mechanisms.attention import attend
 from jattn.part import Dims, Place, Side, Tile, Variables
 
+# operation by operation, a call at a new shape would compile dozens of small programs
+compiled_attend = jax.jit(attend, static_argnums=3, static_argnames="attention")
+
 TOKENS, KEYS = 53, 53
 MODEL_WIDTH = 6
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from jattn.mechanisms import Layout
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.part import Dims, Rng, part
 from jattn.parts.masks.causal import Causal
 from jattn.parts.normalizers.sink import Sink
 from jattn.parts.scores import Score
+from tests.support import compiled_attend as attend
 
 
 def draw(*shape, seed=0):

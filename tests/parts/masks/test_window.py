@@ -4,11 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.parts.masks import Full
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
 from tests.parts.masks.test_causal import seen
+from tests.support import compiled_attend as attend
 
 
 def test_left_and_right_count_tokens_beside_the_querys_own():

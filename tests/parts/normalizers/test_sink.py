@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from jattn.mechanisms import Layout
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.part import Variables
 from jattn.parts.normalizers.sink import Sink
 from jattn.parts.normalizers.sparsemax import Sparsemax
+from tests.support import compiled_attend as attend
 
 
 def found(logit, layout=None):

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.parts.masks.causal import Causal
+from tests.support import compiled_attend as attend
 
 
 def test_output_is_that_of_jax_nn():

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.parts.masks.causal import Causal
 from jattn.parts.normalizers.sparsemax import Sparsemax
+from tests.support import compiled_attend as attend
 
 
 def by_sorting(logits):

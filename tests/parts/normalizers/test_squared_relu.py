@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.parts.masks.causal import Causal
 from jattn.parts.normalizers.squared_relu import SquaredRelu
+from tests.support import compiled_attend as attend
 
 
 def test_output_and_statistics_written_out():

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jattn.mechanisms import Layout
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.parts.masks.causal import Causal
 from jattn.parts.positions.rotary import Rotary, angles
+from tests.support import compiled_attend as attend
 from tests.support import float64  # noqa: F401
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from jattn.mechanisms import Layout
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.part import Dims, Variables
 from jattn.parts.masks.causal import Causal
 from jattn.parts.scores.forgetting import Forgetting, forgotten, log_gates
+from tests.support import compiled_attend as attend
 
 
 def test_gates_of_zero_weights_are_their_bias():

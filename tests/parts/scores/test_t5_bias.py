@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.attention import Attention
 from jattn.part import Variables
 from jattn.parts.masks.causal import Causal
 from jattn.parts.scores.t5_bias import T5Bias, bucket, edges
+from tests.support import compiled_attend as attend
 
 
 def bucket_by_formula(distance, buckets=32, farthest=128):
