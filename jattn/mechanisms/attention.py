@@ -147,6 +147,8 @@ def attend(
     layout = layout or Layout()
     batch = query.shape[:-3]
     _check(query, key, value, layout)
+    if isinstance(state, Cache):
+        cache.check_room(state, key.shape[-3])
     own = attention.own(variables)
     size = int(np.prod(batch)) if batch else 1
     if not batch:

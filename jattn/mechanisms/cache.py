@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -43,7 +44,7 @@ def start(dims: Dims, dtype: jnp.dtype, extra: dict) -> Cache:
 
 
 def append(cache: Cache, key: Side, value: Float[Array, "n j e"]) -> Cache:
-    """The cache with new tokens behind the ones it holds; a full cache has no row for them and must not be asked."""
+    """The cache with new tokens behind the ones it holds; `check_room` first where the length is known."""
 
     def put(held, new):
         return lax.dynamic_update_slice_in_dim(held, new.astype(held.dtype), cache.length, 0)
@@ -60,6 +61,20 @@ def append(cache: Cache, key: Side, value: Float[Array, "n j e"]) -> Cache:
         put(cache.valid, valid),
         cache.length + new,
     )
+
+
+def check_room(cache: Cache, new: int) -> None:
+    """Refuses new tokens that have no row left, wherever the length is not traced; leading batch axes allowed."""
+    room = cache.key.shape[-3]
+    try:
+        held = int(np.max(cache.length))
+    except jax.errors.TracerArrayConversionError:
+        held = 0
+    if held + new > room:
+        raise ValueError(
+            f"A cache of {room} tokens takes no more than it has room for, got {new} new ones behind {held}; start it "
+            f"with Dims(..., length={held + new}) or more."
+        )
 
 
 def view(cache: Cache, key: Side) -> Side:

@@ -47,3 +47,12 @@ def test_view_shows_all_rows_with_their_index():
 def test_room_must_be_at_least_one_token(length):
     with pytest.raises(ValueError, match=f"at least 1 token, got length {length}"):
         cache.start(Dims(2, 1, 1, 4, 3, length=length), jnp.float32, {})
+
+
+def test_tokens_without_a_row_are_refused():
+    held = filled()
+    cache.check_room(held, 3)
+    with pytest.raises(ValueError, match="cache of 7 tokens .* got 4 new ones behind 4"):
+        cache.check_room(held, 4)
+    with pytest.raises(ValueError, match="got 8 new ones"):
+        jax.jit(lambda held: cache.check_room(held, 8))(held)
