@@ -1,4 +1,4 @@
-"""What every test runs under: strict shapes and dtypes, types checked at every call, compiled code kept between runs."""
+"""What every test runs under: the CPU, and compiled code kept between runs."""
 
 import os
 import tempfile
