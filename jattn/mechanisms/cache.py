@@ -67,7 +67,7 @@ def check_room(cache: Cache, new: int) -> None:
     """Refuses new tokens that have no row left, wherever the length is not traced; leading batch axes allowed."""
     room = cache.key.shape[-3]
     try:
-        held = int(np.max(cache.length))
+        held = int(np.asarray(cache.length).max())
     except jax.errors.TracerArrayConversionError:
         held = 0
     if held + new > room:
