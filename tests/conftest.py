@@ -13,3 +13,5 @@ if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / "jattn_jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+# a rank that broadcasts by accident is a mistake; where it is meant, the axis is written
+jax.config.update("jax_numpy_rank_promotion", "raise")

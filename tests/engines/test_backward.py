@@ -52,7 +52,8 @@ class Indexed(Score):
 
     def pairs(self, own, logits, tile):
         line = own["line"][own["which"]]
-        return logits + own["gain"] * line[tile.query.position[:, None] % 2] * (tile.key.position[None, :] % 3)
+        pairs = line[tile.query.position[:, None] % 2] * (tile.key.position[None, :] % 3)
+        return logits + own["gain"] * pairs[None]
 
 
 def test_buffers_reach_a_part_and_integers_have_no_gradient(monkeypatch, float64):  # noqa: F811

@@ -60,7 +60,7 @@ def test_what_parts_project_reaches_them():
     made.attending["score"]["0"]["kernel"][...] = kernel
     y, _, _ = jax.jit(lambda x: made(x, Flow()))(x)
     bias = made.attending["score"]["0"]["bias"][...]
-    sums = np.cumsum(np.asarray(jax.nn.log_sigmoid(x @ kernel + bias), np.float64), 1).transpose(0, 2, 1)
+    sums = np.cumsum(np.asarray(jax.nn.log_sigmoid(x @ kernel + bias[None, None]), np.float64), 1).transpose(0, 2, 1)
     forgot = sums[..., :, None] - sums[..., None, :]
     want, _ = by_hand(made.projecting, x, x, np.tril(np.ones((5, 5), bool)), forgot)
     np.testing.assert_allclose(y, want, atol=1e-5)

@@ -13,10 +13,10 @@ from jattn.part import Place, Side, part
 from jattn.parts.positions import Position
 
 
-def angles(position: Int[Array, " n"], width: int, base: float, dtype: jnp.dtype) -> Float[Array, "n d/2"]:
+def angles(position: Int[Array, " n"], width: int, base: float, dtype: jnp.dtype) -> Float[Array, "n pairs"]:
     """Radians by which each pair of coordinates turns: the position times base^(-2i/d)."""
     rate = base ** (-jnp.arange(0, width, 2, dtype=dtype) / width)
-    return position.astype(dtype)[:, None] * rate
+    return position.astype(dtype)[:, None] * rate[None]
 
 
 @part

@@ -15,7 +15,7 @@ from jattn.parts.scores import Score
 
 def log_gates(x: Float[Array, "n m"], kernel: Float[Array, "m h"], bias: Float[Array, " h"]) -> Float[Array, "n h"]:
     """log sigmoid(x W + b) for each token and head, in nats."""
-    return jax.nn.log_sigmoid((x @ kernel.astype(x.dtype)).astype(wide(x.dtype)) + bias)
+    return jax.nn.log_sigmoid((x @ kernel.astype(x.dtype)).astype(wide(x.dtype)) + bias[None])
 
 
 def forgotten(

@@ -29,7 +29,7 @@ def test_turning_is_a_complex_product():
         )
         turned = arguments[2].vector
         number = vector[..., :3] + 1j * vector[..., 3:]
-        number *= jnp.exp(1j * position[:, None, None] * 10000.0 ** (-jnp.arange(3) / 3))
+        number *= jnp.exp(1j * position[:, None, None] * 10000.0 ** (-jnp.arange(3)[None, None] / 3))
         np.testing.assert_allclose(turned, jnp.concatenate([number.real, number.imag], -1), atol=1e-12)
 
 
