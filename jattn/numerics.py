@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
-def wide(dtype: jnp.dtype) -> jnp.dtype:
+def wide(dtype: DTypeLike) -> jnp.dtype:
     """The dtype in which sums over `dtype` are kept: float32, or float64 where it came in."""
     return jnp.promote_types(dtype, jnp.float32)
 

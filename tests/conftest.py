@@ -15,3 +15,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 # a rank that broadcasts by accident is a mistake; where it is meant, the axis is written
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+import tests.typecheck  # noqa: E402, F401
+
+# shapes in signatures are checked at every call; not where a part refuses a wrong option itself, which comes later
+CHECKED = ["jattn.numerics", "jattn.engines", "jattn.parts.normalizers", "jattn.parts.positions"]
+install_import_hook(CHECKED, "tests.typecheck.checked")

@@ -77,7 +77,7 @@ def make(attention, tokens=TOKENS, keys=KEYS, heads=(4, 2, 2), bias_shape=None, 
 
 def attended(engine, attention, made: Made, buffers: dict, layout: Layout = Layout()):
     """One example through `dense` or `tiled`, `project` included."""
-    own = attention.own((made.params, buffers))
+    own = attention.own(Variables(made.params, buffers))
     extra = (attention.project(own, made.x), attention.project(own, made.memory))
     layout = layout._replace(extra=extra, bias=made.bias)
     arguments, _ = attention.arguments(own, Split(made.query, made.key, made.value), layout, None, None)

@@ -114,4 +114,5 @@ def in_tile(side: Side, start, count: int, heads: int) -> Side:
 def whole_tile(query: Side, key: Side, place: Place) -> Tile:
     """All pairs as one tile."""
     heads = query.vector.shape[1]
+    query, key = jax.tree.map(jnp.asarray, (query, key))
     return Tile(in_tile(query, 0, heads, heads), in_tile(key, 0, heads, heads), place)

@@ -126,7 +126,9 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
                 "key extra": _add_rows(whole["key extra"], g_smooth["key extra"], column),
             }
             if data["bias"] is not None:
-                starts = [0 if n == 1 else s for n, s in zip(data["bias"].shape, (head, at, column), strict=True)]
+                starts = tuple(
+                    0 if n == 1 else s for n, s in zip(data["bias"].shape, (head, at, column), strict=True)
+                )
                 whole["bias"] = add(whole["bias"], g_smooth["bias"].astype(dtype), starts)
             return whole, g_key + g_smooth["k"].astype(dtype), g_value
 

@@ -31,7 +31,7 @@ def merge(a: Attended, b: Attended, normalizer: Normalizer = Softmax()) -> Atten
 
 
 def add_mass(
-    attended: Attended, numerator: Float[Array, "... t h e"] | None, level: Float[Array, "... t h"]
+    attended: Attended, numerator: Float[Array, "... #t h e"] | None, level: Float[Array, "... t h"]
 ) -> Attended:
     """One more key of weight exp(level) and value `numerator` (None is 0) for every row that sees a key.
 

@@ -116,7 +116,7 @@ def live_tiles(plan: Plan, query: Side, key: Side, place: Place) -> tuple | None
     )
 
 
-def _span(position: Array, size: int, length: int, valid_length: Any) -> Span:
+def _span(position: Array | np.ndarray, size: int, length: int, valid_length: Any) -> Span:
     xp = np if isinstance(position, np.ndarray) else jnp
     # the clamped last tile asks for the rows it holds
     starts = np.minimum(np.arange(0, length, size), length - size)

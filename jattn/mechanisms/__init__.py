@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jattn.part import Attended, Dims, Part, Rng
@@ -47,6 +47,6 @@ class Mechanism(Part):
         """Output, statistics and state of one example; without a state every token is new."""
         raise NotImplementedError
 
-    def state(self, dims: Dims, dtype: jnp.dtype, own: dict, extra: dict | None = None) -> Any:
+    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Any:
         """What decoding carries for one example, empty, with room for `dims.length` tokens."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jattn.engines import Pairs, Rule, tiled
@@ -56,7 +57,7 @@ class Attention(Mechanism):
         made = {number: arrays for number, arrays in made.items() if arrays}
         return {"score": made} if made else {}
 
-    def state(self, dims: Dims, dtype: jnp.dtype, own: dict, extra: dict | None = None) -> Cache:
+    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Cache:
         made = {}
         if dims.model_width is not None:
             x = jax.ShapeDtypeStruct((1, dims.model_width), dtype)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jattn.part import Dims, Side
@@ -27,7 +28,7 @@ class Cache(NamedTuple):
     length: Int[Array, ""]
 
 
-def start(dims: Dims, dtype: jnp.dtype, extra: dict) -> Cache:
+def start(dims: Dims, dtype: DTypeLike, extra: dict) -> Cache:
     """An empty cache for `dims.length` tokens; `extra` gives shapes and dtypes of per-token arrays "n #heads ..."."""
     room = dims.length
     if room is None or room < 1:

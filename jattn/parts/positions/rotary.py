@@ -6,6 +6,7 @@ Departs: pairs coordinate i with i + d/2, as GPT-NeoX and later models do, not 2
 """
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.numerics import wide
@@ -13,7 +14,7 @@ from jattn.part import Place, Side, part
 from jattn.parts.positions import Position
 
 
-def angles(position: Int[Array, " n"], width: int, base: float, dtype: jnp.dtype) -> Float[Array, "n pairs"]:
+def angles(position: Int[Array, " n"], width: int, base: float, dtype: DTypeLike) -> Float[Array, "n pairs"]:
     """Radians by which each pair of coordinates turns: the position times base^(-2i/d)."""
     rate = base ** (-jnp.arange(0, width, 2, dtype=dtype) / width)
     return position.astype(dtype)[:, None] * rate[None]
