@@ -10,6 +10,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jattn.layers.product import product
+
 # deviation of a fresh table; small beside what the first blocks will add
 DEVIATION = 0.02
 
@@ -31,4 +33,4 @@ class Head(nnx.Module):
         self.table = nnx.Param(jnp.zeros((width, vocabulary)))
 
     def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... v"]:
-        return jnp.matmul(x, self.table[...].astype(x.dtype), preferred_element_type=jnp.float32)
+        return product(x, self.table[...], jnp.float32)

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jattn.layers.product import product
+
 Activation = Literal["squared_relu", "gelu", "silu"]
 
 
@@ -34,5 +36,5 @@ class FeedForward(nnx.Module):
         self.down = nnx.Param(jnp.zeros((hidden, width)))
 
     def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... m"]:
-        hidden = ACTIVATIONS[self.activation](x @ self.up[...].astype(x.dtype))
-        return hidden @ self.down[...].astype(x.dtype)
+        hidden = ACTIVATIONS[self.activation](product(x, self.up[...]))
+        return product(hidden, self.down[...])

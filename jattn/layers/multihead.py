@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from jattn.layers.buffers import arrays, hold, renew
 from jattn.layers.flow import Flow, Record
 from jattn.layers.heads import Heads
-from jattn.mechanisms import Layout, Mechanism, Split
+from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import attend
 from jattn.part import Dims
 
@@ -41,21 +41,15 @@ class MultiHead(nnx.Module):
         heads = (np.arange(self.dims.heads), self.dims.heads, self.dims.key_heads)
         layout = flow.layout if flow.layout.head else flow.layout._replace(head=heads)
 
-        def split(x, memory, shared) -> Split:
-            return self.projection.split(own, x, _of_one(layout, memory, shared, flow))
-
-        def merge(out, parts, memory, shared):
-            return self.projection.merge(own, out, parts, _of_one(layout, memory, shared, flow))
-
-        lead = x.ndim - 2
-        parts = _batched(split, lead)(x, flow.memory, flow.shared)
-        project = _batched(lambda x: self.attention.project(mine, x), lead)
+        here = flow._replace(layout=layout)
+        parts = self.projection.split(own, x, here)
+        project = _batched(lambda x: self.attention.project(mine, x), x.ndim - 2)
         made = project(x)
         if made or parts.extra:
             other = made if flow.memory is None else project(flow.memory)
             extra = tuple(
-                {**given, **split_off, **here}
-                for given, split_off, here in zip(
+                {**given, **split_off, **projected}
+                for given, split_off, projected in zip(
                     _pair(layout.extra), _pair(parts.extra), (made, other), strict=True
                 )
             )
@@ -65,8 +59,7 @@ class MultiHead(nnx.Module):
             variables=variables, rng=flow.rng, layout=layout, state=flow.state,
         )  # fmt: skip
         out = found.out if parts.gates is None else found.out * parts.gates[..., None].astype(found.out.dtype)
-        y, terms = _batched(merge, lead)(out, parts, flow.memory, flow.shared)
-        terms = {name: jnp.mean(term) for name, term in terms.items()}
+        y, terms = self.projection.merge(own, out, parts, here)
         return y, flow._replace(state=found.state), Record(found.stats, terms)
 
     def state(self, batch: int, length: int, dtype: DTypeLike):
@@ -83,14 +76,9 @@ class MultiHead(nnx.Module):
 
 
 def _batched(one: Callable, lead: int) -> Callable:
-    # weights are closed over, so that a product with them stays one large product over batch and tokens
     for _ in range(lead):
         one = jax.vmap(one)
     return one
-
-
-def _of_one(layout: Layout, memory, shared, flow: Flow) -> Flow:
-    return Flow(Layout(layer=layout.layer, head=layout.head), memory, shared, None, flow.rng)
 
 
 def _pair(extra) -> tuple:

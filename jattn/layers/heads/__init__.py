@@ -8,7 +8,7 @@ from jattn.part import Dims, Part
 
 
 class Heads(Part):
-    """Projects one example in and out; of the flow it sees the example's memory, what is shared, and the layer.
+    """Projects in and out, whatever the leading axes: a weight's product with a batch is one large product.
 
     `flow.layout.head` is always filled: the numbers of this call's heads, and how many heads and key heads there are.
     """
@@ -17,12 +17,12 @@ class Heads(Part):
         """The sizes of a layer of `width` features; refuses a width or a number of heads that does not divide."""
         raise NotImplementedError
 
-    def split(self, own: dict, x: Float[Array, "t m"], flow: Flow) -> Split:
+    def split(self, own: dict, x: Float[Array, "*b t m"], flow: Flow) -> Split:
         """Queries from `x`; keys and values from `flow.memory` where there is one, else from `x` too."""
         raise NotImplementedError
 
     def merge(
-        self, own: dict, out: Float[Array, "t h e"], split: Split, flow: Flow
-    ) -> tuple[Float[Array, "t m"], dict[str, Float[Array, ""]]]:
-        """The layer's output, and its terms of the loss, weighted."""
+        self, own: dict, out: Float[Array, "*b t h e"], split: Split, flow: Flow
+    ) -> tuple[Float[Array, "*b t m"], dict[str, Float[Array, ""]]]:
+        """The layer's output, and its terms of the loss, weighted and averaged over the batch."""
         raise NotImplementedError

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jattn.layers.flow import Flow
 from jattn.layers.heads import Heads
+from jattn.layers.product import product
 from jattn.mechanisms import Split
 from jattn.part import Dims, part
 
@@ -19,10 +20,9 @@ from jattn.part import Dims, part
 FRESH = jax.nn.initializers.lecun_normal()
 
 
-def project(x: Float[Array, "t m"], kernel: Float[Array, "m hd"], heads: int) -> Float[Array, "t h d"]:
+def project(x: Float[Array, "*b t m"], kernel: Float[Array, "m hd"], heads: int) -> Float[Array, "*b t h d"]:
     """One product for all heads, in the dtype of `x`."""
-    y = x @ kernel.astype(x.dtype)
-    return y.reshape(*y.shape[:-1], heads, -1)
+    return product(x, kernel).reshape(*x.shape[:-1], heads, kernel.shape[1] // heads)
 
 
 @part
@@ -57,7 +57,7 @@ class Grouped(Heads):
             "output": jnp.zeros((dims.heads * dims.value_width, width)),
         }
 
-    def split(self, own: dict, x: Float[Array, "t m"], flow: Flow) -> Split:
+    def split(self, own: dict, x: Float[Array, "*b t m"], flow: Flow) -> Split:
         source = x if flow.memory is None else flow.memory
         _, heads, key_heads = flow.layout.head
         return Split(
@@ -67,6 +67,6 @@ class Grouped(Heads):
         )
 
     def merge(
-        self, own: dict, out: Float[Array, "t h e"], split: Split, flow: Flow
-    ) -> tuple[Float[Array, "t m"], dict[str, Float[Array, ""]]]:
-        return out.reshape(*out.shape[:-2], -1) @ own["output"].astype(out.dtype), {}
+        self, own: dict, out: Float[Array, "*b t h e"], split: Split, flow: Flow
+    ) -> tuple[Float[Array, "*b t m"], dict[str, Float[Array, ""]]]:
+        return product(out.reshape(*out.shape[:-2], own["output"].shape[0]), own["output"]), {}
