@@ -1,5 +1,8 @@
 """The call that batches: leading axes, data of the call, refusals."""
 
+import subprocess
+import sys
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -142,3 +145,31 @@ class VariantsTest(chex.TestCase):
         data = qkv(2)
         found = self.variant(lambda *data: attend(*data, Attention(mask=Causal())))(*data)
         chex.assert_trees_all_close(found, attend(*data, Attention(mask=Causal())), atol=1e-6)
+
+
+SHARDED = """
+import subprocess
+import sys
+
+import chex
+chex.set_n_cpu_devices(4)
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jattn.mechanisms.attention import Attention, attend
+from jattn.parts.masks.causal import Causal
+
+mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+x = jax.random.normal(jax.random.key(0), (8, 6, 2, 4))
+call = jax.jit(lambda x: attend(x, x, x, Attention(mask=Causal())).out)
+split = call(jax.device_put(x, NamedSharding(mesh, PartitionSpec("data"))))
+assert len(split.sharding.device_set) == 4, split.sharding
+np.testing.assert_allclose(split, call(x), atol=1e-6)
+print("equal")
+"""
+
+
+def test_a_batch_over_four_pretend_devices_is_the_batch():
+    # the number of devices is fixed when JAX starts
+    done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "equal", done.stderr
