@@ -118,9 +118,11 @@ def _catalogue(words: list[str]) -> int:
 
 def _train(held: Train, found: dict, asks: bool) -> int:
     from jattn.cli import options
-    from jattn.training import loop
+    from jattn.training import loop, memory
     from jattn.training.presets import preset
 
+    # before XLA's threads begin, which keep the settings they find
+    memory.keep_freed()
     if "smoke" in found:
         if found.pop("smoke"):
             raise ValueError("--smoke takes no value; write --steps N for the length of a run.")

@@ -36,7 +36,7 @@ def loss_figure(rows: list[dict[str, Any]]) -> Figure:
     axes.plot(steps, smoothed(losses, width), color="tab:blue", label=f"training, mean of {width} steps")
     held = [(row["step"], row["heldout_loss"]) for row in rows if "heldout_loss" in row]
     if held:
-        axes.plot(*zip(*held, strict=True), "o-", color="tab:red", markersize=4, label="held out, a sample; at the end all")
+        axes.plot(*zip(*held, strict=True), "o-", color="tab:red", markersize=4, label="held out, at the end all of it")
     axes.set(xlabel="step", ylabel="loss (nats per byte)")
     axes.grid(alpha=0.3)
     axes.legend()
