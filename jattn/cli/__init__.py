@@ -171,11 +171,11 @@ def _sample(held: Sample, found: dict, asks: bool) -> int:
     import numpy as np
     from flax import nnx
 
-    from jattn.models.sampling import generate
+    from jattn.models.sampling import generate, within
     from jattn.training import state
 
     run, variables = _trained(directory, None)
-    model = state.decoder(run)
+    model = state.decoder(dataclasses.replace(run, model=within(run.model, run.context)))
     nnx.update(model, variables.params, variables.buffers)
     # in bytes, as the command line gave them
     prompt = np.frombuffer(os.fsencode(command.prompt), np.uint8).astype(np.int32)

@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from jattn.models.decoder import Decoder, DecoderConfig
-from jattn.models.sampling import choose, generate
+from jattn.models.sampling import choose, generate, within
+from jattn.parts.masks.window import Window
 
 PROMPT = jax.random.randint(jax.random.key(0), (2, 4), 0, 11)
 KEY = jax.random.key(1)
@@ -93,3 +94,19 @@ def test_prompts_without_tokens_are_refused():
         generate(model(), PROMPT[:, :0], count=1, rng=KEY)
     with pytest.raises(TypeError, match="integer tokens, got float32"):
         generate(model(), PROMPT.astype(jnp.float32), count=1, rng=KEY)
+
+
+def test_a_decoder_within_its_context_is_itself_there_and_blind_beyond():
+    config = DecoderConfig(width=16, depth=1, heads=2, vocabulary=11)
+    near = within(config, 3)
+    assert near.attention.mask == config.attention.mask & Window(left=2)
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0))))
+    rng = np.random.default_rng(0)
+    state = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), state)
+    limited = nnx.graphdef(nnx.eval_shape(lambda: Decoder(near, rngs=nnx.Rngs(0))))
+    text = PROMPT[:1]
+    logits = [nnx.merge(graph, state)(text).logits for graph in (graphdef, limited)]
+    np.testing.assert_allclose(logits[0][:, :3], logits[1][:, :3], rtol=1e-5, atol=1e-5)
+    changed = nnx.merge(limited, state)(text.at[0, 0].set((text[0, 0] + 1) % 11)).logits
+    np.testing.assert_array_equal(changed[:, 3], logits[1][:, 3])
+    assert np.abs(logits[0][:, 3] - logits[1][:, 3]).max() > 1e-3
