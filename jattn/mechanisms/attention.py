@@ -66,7 +66,12 @@ class Attention(Mechanism):
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> Attended:
         arguments, state = self.arguments(own, split, layout, rng, state)
-        return tiled.attend(*arguments)._replace(state=state)
+        found = tiled.attend(*arguments)._replace(state=state)
+        if state is None:
+            return found
+        # traced, a full cache cannot refuse; it must not answer either
+        overflown = state.length > state.key.shape[0]
+        return found._replace(out=jnp.where(overflown, jnp.nan, found.out).astype(found.out.dtype))
 
     def arguments(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> tuple:
         """What an engine's `attend` takes for one example, and the state after it."""
@@ -87,6 +92,9 @@ class Attention(Mechanism):
         if state is not None:
             state = cache.append(state, key, value)
             key, value = cache.view(state, key), state.value
+        query, key = _emptied(query), _emptied(key)
+        if key.valid is not None:
+            value = jnp.where(key.valid[:, None, None], value, 0)
         for number, score in enumerate(self.score):
             path = f"score/{number}"
             sides = score.tokens(own["score"][str(number)], *(_into(s, path) for s in (query, key)), place, rng)
@@ -112,6 +120,13 @@ def _side(vector: Array, held: Any, positions: Any, segments: Any, valid: Any, e
         else:
             length = held + valid.sum()
     return Side(vector, slot if positions is None else positions, slot, segments, valid, length, extra)
+
+
+def _emptied(side: Side) -> Side:
+    # a weight of 0 times a padded NaN is NaN, in the output and in gradients
+    if side.valid is None:
+        return side
+    return side._replace(vector=jnp.where(side.valid[:, None, None], side.vector, 0))
 
 
 def _into(side: Side, path: str) -> Side:

@@ -14,6 +14,8 @@ from jattn.mechanisms.attention import Attention
 from jattn.part import Dims, Rng, part
 from jattn.parts.masks.causal import Causal
 from jattn.parts.normalizers.sink import Sink
+from jattn.parts.normalizers.sparsemax import Sparsemax
+from jattn.parts.normalizers.squared_relu import SquaredRelu
 from jattn.parts.scores import Score
 from tests.support import compiled_attend as attend
 
@@ -173,3 +175,28 @@ def test_a_batch_over_four_pretend_devices_is_the_batch():
     # the number of devices is fixed when JAX starts
     done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "equal", done.stderr
+
+
+@pytest.mark.parametrize("normalizer", [Attention().normalizer, Sink(), Sparsemax(), SquaredRelu()], ids=repr)
+def test_padding_may_hold_nan_in_output_and_gradients(normalizer):
+    attention = Attention(normalizer=normalizer)
+    variables = attention.init(jax.random.key(0), Dims(2, 2, 2, 4, 3))
+    valid = jnp.arange(6) < 4
+    clean = qkv()
+    dirty = [jnp.where(valid[:, None, None], x, jnp.nan) for x in clean]
+
+    def run(q, k, v):
+        found = attend(q, k, v, attention, variables=variables, layout=Layout(valid=valid))
+        return (found.out**2).sum() + jnp.where(found.stats.visible > 0, found.stats.entropy, 0).sum(), found.out
+
+    both = jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))
+    chex.assert_trees_all_equal(both(*clean), both(*dirty))
+
+
+def test_a_traced_cache_that_overflows_answers_nothing():
+    attention = Attention()
+    state = attention.state(Dims(2, 2, 2, 4, 3, length=6), jnp.float32, attention.own(None))
+    step = jax.jit(lambda state, q, k, v: attend(q, k, v, attention, state=state))
+    found = step(state, *(x[:4] for x in qkv()))
+    assert np.isfinite(found.out).all()
+    assert np.isnan(step(found.state, *(x[:4] for x in qkv())).out).all()
