@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -24,7 +25,13 @@ def fit(run: Run, directory: Path) -> Summary:
     # both parts are read, and the model is made, before anything is written: what is refused leaves no trace
     train, held_out = run.source.train(run.context, run.seed), run.source.held_out(run.context)
     began = state.fresh(run)
-    directory.mkdir(parents=True, exist_ok=True)
+    shape = jax.ShapeDtypeStruct((run.batch, run.context), np.int32)
+    jax.eval_shape(state.forward(run), Variables(began.params, began.buffers), shape)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{str(directory)!r}: {error.strerror}"
+        raise OSError(f"A run's directory must be one that can be made, got {why}; name another.") from error
     print(repr(run), flush=True)
     (directory / checkpoint.RUN_FILE).write_text(run.to_json(), encoding="utf-8")
     start = time.perf_counter()

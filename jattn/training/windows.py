@@ -16,6 +16,15 @@ def offset(seed: int, epoch: int, most: int) -> int:
     return int(np.random.default_rng((seed, epoch)).integers(most + 1))
 
 
+def check_length(text: bytes, context: int) -> None:
+    """Refuses a text that holds no window."""
+    if len(text) <= context:
+        raise ValueError(
+            f"A text must hold more bytes than one context, got {len(text)} for a context of {context}; give a smaller "
+            f"context."
+        )
+
+
 class Windows:
     """Windows of context + 1 bytes side by side, each epoch from an offset of its own drawn from the seed.
 
@@ -23,6 +32,7 @@ class Windows:
     """
 
     def __init__(self, text: bytes, context: int, seed: int):
+        check_length(text, context)
         self.text = np.frombuffer(text, np.uint8)
         self.context = context
         self.seed = seed

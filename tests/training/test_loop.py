@@ -12,6 +12,7 @@ import pytest
 from jattn import catalogue
 from jattn.models.decoder import DecoderConfig
 from jattn.part import Variables, part
+from jattn.parts.masks.window import Window
 from jattn.training import checkpoint, evaluate, loop, metrics
 from jattn.training.objectives.next_token import NextToken
 from jattn.training.optimizers.adamw import AdamW
@@ -159,3 +160,24 @@ def test_logged_entropies_are_those_of_the_saved_weights(tmp_path):
     assert np.shape(want) == (3, 2) and np.std(want) > 1e-3
     # float32 training against float64
     np.testing.assert_allclose(logged["entropy"], want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("where", ["file/run", "file"])
+def test_a_directory_that_cannot_be_made_is_one_sentence(run, tmp_path, where):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="A run's directory must be .*; name another"):
+        loop.fit(run, tmp_path / where)
+
+
+def test_a_mask_that_does_not_fit_the_heads_leaves_nothing(run, tmp_path):
+    attention = dataclasses.replace(run.model.attention, mask=Window(left=(1, 2, 3)))
+    wrong = dataclasses.replace(run, model=dataclasses.replace(run.model, attention=attention))
+    with pytest.raises(ValueError, match="one size for each of the 2 query heads, got 3"):
+        loop.fit(wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_context_longer_than_the_text_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="more bytes than one context, got .* 999999999"):
+        loop.fit(Run(context=999999999), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
