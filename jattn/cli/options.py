@@ -184,7 +184,7 @@ def _slot(kind: Any) -> type | None:
 
 
 def _names(slot: type) -> str:
-    return ", ".join(catalogue.snake(entry.name) for entry in catalogue.choices(slot))
+    return ", ".join(catalogue.snake(entry.name) for entry in catalogue.choices(slot) if entry.source)
 
 
 def _chosen(field: Field, words: Sequence[str]) -> Any:
@@ -200,7 +200,7 @@ def _chosen(field: Field, words: Sequence[str]) -> Any:
 def combined(slot: type, text: str) -> Any:
     """A part by name, or masks by an expression such as `causal & ~window`."""
     if not any(sign in text for sign in "&|~"):
-        return catalogue.find(slot, text)()
+        return _named(slot, text)
     if not hasattr(slot, "__and__"):
         raise ValueError(f"Masks alone combine by & | ~, got {text!r} for {slot.__name__}; choose one part.")
     try:
@@ -218,4 +218,12 @@ def _evaluate(node: ast.expr, slot: type) -> Any:
             return _evaluate(left, slot) | _evaluate(right, slot)
         case ast.UnaryOp(ast.Invert(), inner):
             return ~_evaluate(inner, slot)
-    return catalogue.find(slot, ast.unparse(node))()
+    return _named(slot, ast.unparse(node))
+
+
+def _named(slot: type, name: str) -> Any:
+    found = catalogue.find(slot, name)
+    # what has no source of its own only joins others; alone it would let every query see every key
+    if not next(entry.source for entry in catalogue.choices(slot) if entry.name == found.__name__):
+        raise ValueError(f"{catalogue.snake(found.__name__)} joins other parts, got it alone; write 'causal & window'.")
+    return found()

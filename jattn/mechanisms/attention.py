@@ -99,8 +99,29 @@ class Attention(Mechanism):
             path = f"score/{number}"
             sides = score.tokens(own["score"][str(number)], *(_into(s, path) for s in (query, key)), place, rng)
             query, key = (_out_of(side, new, path) for side, new in zip((query, key), sides, strict=True))
+        _check_pairs(layout, (query.vector.shape[1], query.vector.shape[0], key.vector.shape[0]))
         rule = Rule(scale, self.score, self.mask, self.normalizer)
         return (rule, own, query, key, value, place, Pairs(layout.mask, layout.bias)), state
+
+
+def _check_pairs(layout: Layout, sizes: tuple[int, int, int]) -> None:
+    for name in ("mask", "bias"):
+        array = getattr(layout, name)
+        if array is None:
+            continue
+        if array.ndim != 3 or any(n not in (1, size) for n, size in zip(array.shape, sizes, strict=True)):
+            raise ValueError(
+                f"A {name} has the shape [heads, queries, keys] = {sizes} for each example, or 1 in their place, got "
+                f"{array.shape}; add or broadcast its axes."
+            )
+
+
+def _check_row(name: str, array: Any, new: int) -> None:
+    if array is not None and jnp.shape(array) != (new,):
+        raise ValueError(
+            f"{name} hold one value for each of the {new} tokens of a side, got shape {jnp.shape(array)}; where "
+            f"queries and keys differ in number give a pair (query's, key's)."
+        )
 
 
 def _pair(data: Any) -> tuple:
@@ -112,8 +133,16 @@ def _side(vector: Array, held: Any, positions: Any, segments: Any, valid: Any, e
     # NumPy where it can be: what is known at trace time is decided at trace time
     slot = np.arange(new) if isinstance(held, int) else held + jnp.arange(new)
     length = held + new
+    _check_row("Positions", positions, new)
+    _check_row("Segments", segments, new)
     if valid is not None:
         valid = jnp.asarray(valid)
+        if not (jnp.issubdtype(valid.dtype, jnp.integer) or valid.dtype == bool):
+            raise TypeError(
+                f"What is valid is a length or a boolean row, got {valid.dtype}; compare it, as in weights > 0."
+            )
+        if valid.ndim:
+            _check_row("Boolean rows of what is valid", valid, new)
         if valid.ndim == 0:
             length = held + valid
             valid = jnp.arange(new) < valid
@@ -244,6 +273,10 @@ def _check(query: Array, key: Array, value: Array, layout: Layout) -> None:
             f"Queries and keys share their width, keys and values their tokens, as [..., time, heads, width], got "
             f"{shapes}; if the heads come before the time, swap those axes."
         )
+    for name in ("mask", "bias"):
+        array = getattr(layout, name)
+        if array is not None and not hasattr(array, "dtype"):
+            raise TypeError(f"A {name} is an array, got {type(array).__name__}; pass jnp.asarray of it.")
     if layout.mask is not None and layout.mask.dtype != bool:
         raise TypeError(
             f"A mask is boolean, True where a query attends to a key, got {layout.mask.dtype}; numbers that are added "

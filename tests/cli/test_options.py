@@ -8,7 +8,7 @@ import pytest
 
 from jattn.cli import options
 from jattn.mechanisms.attention import Attention
-from jattn.parts.masks import Both, Other
+from jattn.parts.masks import Both, Mask, Other
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
 from jattn.parts.normalizers.squared_relu import SquaredRelu
@@ -108,3 +108,9 @@ def test_the_page_shows_the_fields_of_what_is_chosen():
     for words in ("--model.attention.mask.left", "(default: 77)", "--model.attention.score.0.buckets", "--top-k"):
         assert words in page
     assert "--model.attention.mask.left" not in options.page("train", "Trains.", (Held(),))
+
+
+@pytest.mark.parametrize("name", ["both", "Either", "other", "causal & both"])
+def test_what_joins_masks_is_no_mask_of_its_own(name):
+    with pytest.raises(ValueError, match="joins other parts, got it alone; write 'causal & window'"):
+        options.combined(Mask, name)

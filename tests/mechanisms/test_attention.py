@@ -11,6 +11,7 @@ import pytest
 
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.attention import attend as uncompiled
 from jattn.part import Dims, Rng, part
 from jattn.parts.masks.causal import Causal
 from jattn.parts.normalizers.sink import Sink
@@ -200,3 +201,22 @@ def test_a_traced_cache_that_overflows_answers_nothing():
     found = step(state, *(x[:4] for x in qkv()))
     assert np.isfinite(found.out).all()
     assert np.isnan(step(found.state, *(x[:4] for x in qkv())).out).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "said"),
+    [
+        ({"mask": np.ones((6, 6), bool)}, ValueError, r"\(2, 6, 6\) for each example.*got \(6, 6\)"),
+        ({"mask": np.ones((1, 6, 5), bool)}, ValueError, r"got \(1, 6, 5\)"),
+        ({"bias": np.ones((3, 6, 6), np.float32)}, ValueError, r"A bias has the shape.*got \(3, 6, 6\)"),
+        ({"mask": [[True]]}, TypeError, "A mask is an array, got list"),
+        ({"positions": np.arange(5)}, ValueError, r"Positions hold one value .* 6 tokens .*got shape \(5,\)"),
+        ({"segments": np.arange(5)}, ValueError, r"Segments hold .*got \(5,\)"),
+        ({"valid": np.ones(5, bool)}, ValueError, r"valid hold .*got \(5,\)"),
+        ({"valid": np.ones(6, np.float32)}, TypeError, "a length or a boolean row, got float32"),
+    ],
+    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
+)
+def test_data_of_a_wrong_shape_is_refused(data, error, said):
+    with pytest.raises(error, match=said):
+        uncompiled(*qkv(), layout=Layout(**data))

@@ -20,7 +20,13 @@ class Window(Mask):
     def __post_init__(self):
         for name in ("left", "right"):
             sizes = getattr(self, name)
-            if any(size < 0 for size in (sizes if isinstance(sizes, tuple) else (sizes,))):
+            each = sizes if isinstance(sizes, tuple) else (sizes,)
+            if not all(isinstance(size, int) and not isinstance(size, bool) for size in each):
+                raise TypeError(
+                    f"Window.{name} must be a whole number of tokens, or a tuple of one for each head, got {sizes!r}; "
+                    f"write 64 or (64, 128)."
+                )
+            if any(size < 0 for size in each):
                 raise ValueError(
                     f"Window.{name} must be at least 0 tokens, got {sizes}; 0 sees no token on that side, and a mask "
                     f"without a limit is Causal() or Full()."

@@ -40,3 +40,9 @@ def test_a_size_for_each_head_or_one_for_all():
 def test_negative_sizes_are_refused():
     with pytest.raises(ValueError, match="Window.right must be at least 0 tokens, got -1"):
         Window(right=-1)
+
+
+@pytest.mark.parametrize("sizes", [1.5, True, [3, 5], (3, 0.5)], ids=str)
+def test_sizes_are_whole_numbers(sizes):
+    with pytest.raises(TypeError, match="whole number of tokens"):
+        Window(left=sizes)
