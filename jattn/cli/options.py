@@ -184,7 +184,7 @@ def _slot(kind: Any) -> type | None:
 
 
 def _names(slot: type) -> str:
-    return ", ".join(catalogue.snake(entry.name) for entry in catalogue.choices(slot) if entry.source)
+    return ", ".join(catalogue.snake(entry.name) for entry in catalogue.choices(slot) if not _joins(slot, entry))
 
 
 def _chosen(field: Field, words: Sequence[str]) -> Any:
@@ -221,9 +221,13 @@ def _evaluate(node: ast.expr, slot: type) -> Any:
     return _named(slot, ast.unparse(node))
 
 
+def _joins(slot: type, entry: catalogue.Entry) -> bool:
+    # what has no source of its own only joins other masks; alone it would let every query see every key
+    return hasattr(slot, "__and__") and not entry.source
+
+
 def _named(slot: type, name: str) -> Any:
     found = catalogue.find(slot, name)
-    # what has no source of its own only joins others; alone it would let every query see every key
-    if not next(entry.source for entry in catalogue.choices(slot) if entry.name == found.__name__):
+    if any(_joins(slot, entry) for entry in catalogue.choices(slot) if entry.name == found.__name__):
         raise ValueError(f"{catalogue.snake(found.__name__)} joins other parts, got it alone; write 'causal & window'.")
     return found()
