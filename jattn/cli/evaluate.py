@@ -1,0 +1,37 @@
+"""`jattn eval`."""
+
+import dataclasses
+
+from jattn.cli import runs
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """Measures the loss of a checkpoint on held-out text, in nats per byte."""
+
+    dir: str | None = None
+    text: tuple[str, ...] = ()
+    steps: int | None = None
+
+
+def command(held: Eval, found: dict, asks: bool) -> int:
+    """Prints the loss on the held-out text, or on other files."""
+    if (chosen := runs.built(held, found, asks, "eval")) is None:
+        return 0
+    home = runs.directory(chosen.dir)
+    from jattn.training import evaluate
+    from jattn.training.sources import text
+    from jattn.training.windows import Sliding
+
+    run, variables = runs.trained(home, chosen.steps)
+    if chosen.text:
+        whole = text.read(chosen.text)
+        if len(whole) <= run.context:
+            raise ValueError(f"--text must hold more bytes than the context {run.context}, got {len(whole)}; add text.")
+        examples = Sliding(whole, run.context)
+    else:
+        examples = run.source.held_out(run.context)
+    size = evaluate.batch_size(run, examples)
+    loss = evaluate.loss_on(evaluate.scorer(run), variables, examples, range(len(examples)), size)
+    print(f"{loss:.4f} nats per byte on {', '.join(chosen.text) or 'the held-out text'}")
+    return 0
