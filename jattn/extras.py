@@ -2,7 +2,7 @@
 
 # by the name under which a library is imported
 LIBRARIES = {
-    **dict.fromkeys(("flax", "optax", "orbax", "grain", "matplotlib", "jsonargparse", "tqdm"), "train"),
+    **dict.fromkeys(("flax", "optax", "orbax", "grain", "matplotlib", "jsonargparse", "tqdm", "filelock"), "train"),
     "tensorflow_datasets": "train",
     **dict.fromkeys(("torch", "pyppmd"), "bench"),
 }

@@ -48,5 +48,5 @@ def trained(home: Path, steps: int | None) -> tuple[Any, Any]:
     from jattn.training import checkpoint
 
     run = checkpoint.read_run(home, catalogue.find)
-    reached = checkpoint.load(home, run, steps)
+    reached = checkpoint.load(home, run, steps).state
     return run, Variables(reached.params, reached.buffers)

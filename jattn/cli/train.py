@@ -1,8 +1,11 @@
 """`jattn train`."""
 
 import dataclasses
+import os
 from pathlib import Path
+from typing import Any
 
+from jattn import catalogue
 from jattn.cli import runs
 
 
@@ -11,15 +14,22 @@ class Train:
     """Trains a decoder, by default a small one on Shakespeare, and prints what it reached."""
 
     dir: str | None = None
+    resume: str | None = None
     preset: str | None = None
     text: tuple[str, ...] = ()
+    workers: int = 0
+
+    def __post_init__(self):
+        if self.workers < 0:
+            raise ValueError(f"--workers must be at least 0, got {self.workers}; 0 reads without threads of its own.")
+        if self.resume is not None and self.dir is not None:
+            raise ValueError(f"--resume names the directory itself, got --dir {self.dir} too; leave --dir out.")
 
 
 def command(held: Train, found: dict, asks: bool) -> int:
     """Trains as the options say and prints what it reached."""
     from jattn.cli import options
     from jattn.training import loop, memory
-    from jattn.training.presets import preset
 
     # before XLA's threads begin, which keep the settings they find
     memory.keep_freed()
@@ -32,10 +42,36 @@ def command(held: Train, found: dict, asks: bool) -> int:
     fields = {name: words for name, words in found.items() if name not in own}
     if chosen.text:
         fields |= {"source": ["text"], "source.files": list(chosen.text)}
-    run = options.build(preset(chosen.preset or "default"), fields)
+    if "init_from" in fields:
+        # a run may be gone on with from another directory
+        fields["init_from"] = [os.path.abspath(word) for word in fields["init_from"]]
+    run = _run(chosen, fields)
     if asks:
         print(options.page("train", held.__doc__, (chosen, run)), end="")
         return 0
     options.refuse_unknown(found, (chosen, run), "train")
-    print(loop.fit(run, Path(chosen.dir) if chosen.dir else runs.place()))
+    if chosen.resume is None:
+        print(loop.fit(run, Path(chosen.dir) if chosen.dir else runs.place(), workers=chosen.workers))
+    else:
+        print(loop.resume(run, Path(chosen.resume), workers=chosen.workers))
     return 0
+
+
+def _run(chosen: Train, fields: dict) -> Any:
+    """The run that the options describe: a new one, or the one that is gone on with, which they must not change."""
+    from jattn.cli import options
+    from jattn.training import checkpoint
+    from jattn.training.presets import preset
+
+    if chosen.resume is None:
+        return options.build(preset(chosen.preset or "default"), fields)
+    begun = checkpoint.read_run(Path(chosen.resume), catalogue.find)
+    asked = options.build(preset(chosen.preset) if chosen.preset else begun, fields)
+    was, now = ([(f.name, options.shown(f.value)) for f in options.fields(run)] for run in (begun, asked))
+    for (one, before), (other, after) in zip(was, now, strict=False):
+        if (one, before) != (other, after):
+            raise ValueError(
+                f"--resume goes on with a run as it began, got {options.flag(other)} {after} where "
+                f"{options.flag(one)} is {before} in {chosen.resume!r}; leave it out, or begin a new run with --init-from."
+            )
+    return begun

@@ -1,52 +1,180 @@
-"""Saves the state of a run under its directory and reads it back."""
+"""Saves the state of a run under its directory and reads it back, however its last process ended."""
 
+import contextlib
+import gc
+import logging
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
-from jattn.training import state
+from jattn.part import Variables
+from jattn.training import disk, state
 from jattn.training.plain import Resolve, to_plain
 from jattn.training.run import Run
 from jattn.training.state import TrainState
 
 FOLDER = "checkpoints"
 RUN_FILE = "run.json"
-ITEMS = ("state", "run")
+# the data's position is one number over all hosts, so that another number of hosts can go on from it
+ITEMS = ("state", "data", "run")
 
 
-def manager(directory: Path) -> ocp.CheckpointManager:
-    """Orbax's manager of a run's checkpoints; it writes while training goes on and keeps the latest two."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
+class Restored(NamedTuple):
+    """A state, and the global number of the first training example that it has not seen."""
+
+    state: TrainState
+    example: int
+
+
+def manager(directory: Path, *, writes: bool) -> ocp.CheckpointManager:
+    """Orbax's manager of a run's checkpoints, which keeps the latest two; one that writes removes unfinished saves.
+
+    Who writes must hold the directory's lock: another's save under way would be removed with the rest.
+    """
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=2, create=writes, enable_async_checkpointing=writes, cleanup_tmp_directories=writes
+    )
     # orbax takes no relative path
     return ocp.CheckpointManager((directory / FOLDER).absolute(), item_names=ITEMS, options=options)
 
 
-def _tree(train_state: TrainState, key) -> dict:
-    return {**train_state._asdict(), "key": key}
+class Saver:
+    """Writes checkpoints while training goes on; leaving it waits for the last one."""
+
+    def __init__(self, directory: Path, run: Run):
+        self.directory = directory
+        self.run = run
+        self.manager = manager(directory, writes=True)
+        self.quiet = contextlib.ExitStack()
+
+    def __enter__(self) -> "Saver":
+        # a failed write is told in one sentence by `_whole`, not by orbax's traces
+        self.quiet.enter_context(_quiet())
+        return self
+
+    def __exit__(self, kind: type | None, *_) -> None:
+        with self.quiet:
+            try:
+                with self._whole():
+                    self.manager.wait_until_finished()
+                    self.manager.close()
+            except OSError:
+                # what ended training comes first
+                if kind is None:
+                    raise
+
+    def save(self, train_state: TrainState, example: int) -> None:
+        """Starts to write the state and what else a run goes on from."""
+        step = int(train_state.step)
+        tree = _tree(train_state, jax.random.key_data(state.key(self.run, state.STEPS)))
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(tree),
+            data=ocp.args.JsonSave({"example": example}),
+            run=ocp.args.JsonSave(to_plain(self.run)),
+        )
+        with self._whole():
+            self.manager.save(step, args=items)
+
+    def check(self) -> None:
+        """Refuses to go on where a save that was under way has failed."""
+        with self._whole():
+            self.manager.check_for_errors()
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise disk.told(self.directory, error) from None
 
 
-def save(saver: ocp.CheckpointManager, run: Run, train_state: TrainState) -> None:
-    """Starts to write the state, the key of its steps and the run as they are now."""
-    tree = _tree(train_state, jax.random.key_data(state.key(run, state.STEPS)))
-    items = ocp.args.Composite(state=ocp.args.StandardSave(tree), run=ocp.args.JsonSave(to_plain(run)))
-    saver.save(int(train_state.step), args=items)
+def saved(directory: Path) -> bool:
+    """Whether a directory holds a checkpoint, whole or not."""
+    if not (directory / FOLDER).is_dir():
+        return False
+    with manager(directory, writes=False) as reader:
+        return bool(reader.all_steps())
 
 
-def load(directory: Path, run: Run, step: int | None = None) -> TrainState:
-    """The state after `step` steps, or the latest one saved; `run` is the directory's, see `read_run`."""
+def load(directory: Path, run: Run, step: int | None = None) -> Restored:
+    """What was saved after `step` steps, or the newest that is whole; `run` is the directory's, see `read_run`.
+
+    That a checkpoint was cut off shows only where it is read, so older ones are tried in turn, and that is told.
+    """
     if not (directory / FOLDER).is_dir():
         raise FileNotFoundError(f"A run's directory must hold {FOLDER}, got {str(directory)!r}; train it first.")
-    with manager(directory) as saver:
-        steps = sorted(saver.all_steps())
-        chosen = steps[-1] if step is None and steps else step
-        if chosen not in steps:
-            raise FileNotFoundError(f"A step must be one that was saved, of {steps}, got {chosen}; name one of these.")
-        like = jax.eval_shape(
-            lambda: _tree(state.fresh(run), jax.random.key_data(state.key(run, state.STEPS)))
+    with manager(directory, writes=False) as reader:
+        steps = sorted(reader.all_steps(), reverse=True)
+        if not steps or step is not None and step not in steps:
+            asked = "none" if step is None else step
+            raise FileNotFoundError(
+                f"A step must be one that was saved, of {sorted(steps)}, got {asked}; name one of these."
+            )
+        like = jax.eval_shape(lambda: _tree(state.fresh(run), jax.random.key_data(state.key(run, state.STEPS))))
+        tried = steps if step is None else [step]
+        for number in tried:
+            try:
+                return _read(reader, number, like)
+            except _Broken as error:
+                print(
+                    f"The checkpoint of step {number} in {str(directory)!r} is not whole ({error}); an older one is "
+                    f"tried.",
+                    file=sys.stderr,
+                )
+    raise OSError(
+        f"A run's directory must hold a whole checkpoint, got none among the steps {sorted(tried)} of "
+        f"{str(directory)!r}; remove its {FOLDER} to begin again with step 1."
+    )
+
+
+def drop_after(directory: Path, step: int) -> None:
+    """Removes checkpoints of later steps, which could not be read: orbax would not write over them."""
+    with manager(directory, writes=True) as writer:
+        for number in writer.all_steps():
+            if number > step:
+                writer.delete(number)
+
+
+def weights(directory: Path, like: Variables) -> Variables:
+    """The params and buffers that another run has reached, which must be of the shapes of `like`."""
+    if not (directory / FOLDER).is_dir():
+        raise FileNotFoundError(f"Run.init_from must name a run's directory with {FOLDER}, got {str(directory)!r}.")
+    wanted = {"params": like.params, "buffers": like.buffers}
+    with manager(directory, writes=False) as reader:
+        for number in sorted(reader.all_steps(), reverse=True):
+            with contextlib.suppress(_Broken):
+                whole = _restore(reader, number, None).state
+                found = {name: whole[name] for name in wanted if name in whole}
+                if told := differs(found, wanted):
+                    raise ValueError(
+                        f"Run.init_from must name a run of the same model, got {told} in this run; choose that model."
+                    )
+                # read without a pattern, its numbered keys are words
+                arrays = [_named(found)[name] for name in _named(wanted)]
+                return Variables(**jax.tree.unflatten(jax.tree.structure(wanted), arrays))
+    raise FileNotFoundError(f"Run.init_from must name a run with a whole checkpoint, got {str(directory)!r}; train it.")
+
+
+def differs(saved: Any, wanted: Any) -> str | None:
+    """In words the first array that is not of one name, shape and type in both; None where all are."""
+    there, here = _named(saved), _named(wanted)
+    for name in [*here, *there]:
+        one, two = (
+            "none" if (array := arrays.get(name)) is None else f"{array.dtype}{list(array.shape)}"
+            for arrays in (there, here)
         )
-        restored = saver.restore(chosen, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))["state"]
-    return TrainState(**{name: restored[name] for name in TrainState._fields})
+        if one != two:
+            return f"{name} of {one} there and {two}"
+    return None
+
+
+def write_run(directory: Path, run: Run) -> None:
+    """Writes run.json, whole or not at all."""
+    disk.write(directory / RUN_FILE, run.to_json())
 
 
 def read_run(directory: Path, resolve: Resolve) -> Run:
@@ -54,4 +182,53 @@ def read_run(directory: Path, resolve: Resolve) -> Run:
     path = directory / RUN_FILE
     if not path.is_file():
         raise FileNotFoundError(f"A run's directory must hold {RUN_FILE}, got {str(directory)!r}; train it first.")
-    return Run.from_json(path.read_text(encoding="utf-8"), resolve)
+    return Run.from_json(path.read_text(encoding="utf-8", errors="replace"), resolve)
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    return {_name(path): array for path, array in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _tree(train_state: TrainState, key) -> dict:
+    return {**train_state._asdict(), "key": key}
+
+
+class _Broken(Exception):
+    """Never leaves this file: a checkpoint that cannot be read."""
+
+
+def _read(reader: ocp.CheckpointManager, step: int, like: dict) -> Restored:
+    items = _restore(reader, step, like)
+    if not isinstance(items.data, dict) or not isinstance(example := items.data.get("example"), int):
+        raise _Broken("its data position is missing")
+    return Restored(TrainState(**{name: items.state[name] for name in TrainState._fields}), example)
+
+
+def _restore(reader: ocp.CheckpointManager, step: int, like: dict | None) -> Any:
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore())
+    try:
+        with _quiet():
+            return reader.restore(step, args=args)
+    except Exception as error:
+        # the first line, for orbax adds pages
+        why = str(error).strip().split("\n", 1)[0].split(". See full", 1)[0]
+        raise _Broken(why or type(error).__name__) from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps orbax's own words about what fails off the screen, those of coroutines that nobody awaits included."""
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        gc.collect()
+        logger.setLevel(level)
+        sys.unraisablehook = hook

@@ -1,7 +1,6 @@
-"""Trains a run from its first step to its pictures."""
+"""Trains a run from its first step, or from its newest checkpoint, to its pictures."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -9,37 +8,52 @@ import numpy as np
 from tqdm import tqdm
 
 from jattn.part import Variables
-from jattn.training import checkpoint, evaluate, metrics, plots, state
+from jattn.training import checkpoint, evaluate, lock, metrics, plots, state
+from jattn.training.checkpoint import Restored
 from jattn.training.run import Run
-from jattn.training.sources import Examples
 from jattn.training.state import TrainState
 from jattn.training.step import Metrics, training_step
+from jattn.training.stopping import Stopping
 from jattn.training.summary import Summary
-from jattn.training.windows import batches
+from jattn.training.windows import batches, stream
 
 
-def fit(run: Run, directory: Path) -> Summary:
-    """Trains, evaluates, saves and draws into a directory that holds no run yet."""
+def fit(run: Run, directory: Path, *, workers: int = 0) -> Summary:
+    """Trains, evaluates, saves and draws into a directory that holds no run yet.
+
+    `workers` threads read batches ahead, the same ones for any number. The first Ctrl-C saves and raises
+    KeyboardInterrupt with the words that say how to go on.
+    """
     directory = Path(directory)
     check_empty(directory)
     # both parts are read, and the model is made, before anything is written: what is refused leaves no trace
-    train, held_out = run.source.train(run.context, run.seed), run.source.held_out(run.context)
-    began = state.fresh(run)
-    shape = jax.ShapeDtypeStruct((run.batch, run.context), np.int32)
-    jax.eval_shape(state.forward(run), Variables(began.params, began.buffers), shape)
+    training = Training(run, directory, workers)
+    began = training.began()
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         why = f"{str(directory)!r}: {error.strerror}"
         raise OSError(f"A run's directory must be one that can be made, got {why}; name another.") from error
-    print(repr(run), flush=True)
-    (directory / checkpoint.RUN_FILE).write_text(run.to_json(), encoding="utf-8")
-    start = time.perf_counter()
-    held_out_loss = Training(run, directory, held_out).steps(began, batches(train, run.batch, run.seed))
-    rows = metrics.read(directory)
-    plots.draw(rows, directory, run.context)
-    last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
-    return Summary(run, directory, float(np.mean(last)), held_out_loss, time.perf_counter() - start)
+    with lock.held(directory):
+        # another process may have begun there meanwhile
+        check_empty(directory)
+        checkpoint.write_run(directory, run)
+        return training.finish(began)
+
+
+def resume(run: Run, directory: Path, *, workers: int = 0) -> Summary:
+    """Goes on with the run of a directory from its newest whole checkpoint; losses are as if it had never stopped.
+
+    `run` is the directory's own, see `checkpoint.read_run`. A run that was over is only summed up.
+    """
+    directory = Path(directory)
+    training = Training(run, directory, workers)
+    with lock.held(directory):
+        reached = checkpoint.load(directory, run) if checkpoint.saved(directory) else training.began()
+        step = int(reached.state.step)
+        metrics.cut(directory, step)
+        checkpoint.drop_after(directory, step)
+        return training.finish(reached)
 
 
 def check_empty(directory: Path) -> None:
@@ -49,40 +63,73 @@ def check_empty(directory: Path) -> None:
     for name in (checkpoint.RUN_FILE, metrics.FILE, checkpoint.FOLDER):
         if (directory / name).exists():
             raise FileExistsError(
-                f"A run's directory must hold no other run, got {str(directory)!r} with its {name}; name a new one."
+                f"A run's directory must hold no other run, got {str(directory)!r} with its {name}; name a new one, or "
+                f"go on with that run by jattn train --resume {directory}."
             )
 
 
 class Training:
     """The steps of one run, with what happens between them."""
 
-    def __init__(self, run: Run, directory: Path, held_out: Examples):
+    def __init__(self, run: Run, directory: Path, workers: int):
         self.run = run
         self.directory = directory
-        self.held_out = held_out
-        self.sample = evaluate.sample(run, held_out)
+        self.workers = workers
+        self.batches = batches(run.source.train(run.context, run.seed), run.batch, run.seed)
+        self.held_out = run.source.held_out(run.context)
+        self.sample = evaluate.sample(run, self.held_out)
         self.score = evaluate.scorer(run)
         self.step = training_step(run)
         self.clock = time.perf_counter()
 
-    def steps(self, train_state: TrainState, batches: Sequence[dict]) -> float:
-        """Takes every step and gives the loss on the whole held-out text after the last one."""
-        last = self.run.steps
+    def began(self) -> Restored:
+        """The state before the first step, and no example seen."""
+        fresh = state.fresh(self.run)
+        if self.run.init_from is not None:
+            like = Variables(fresh.params, fresh.buffers)
+            fresh = fresh._replace(**checkpoint.weights(Path(self.run.init_from), like)._asdict())
+        shape = jax.ShapeDtypeStruct((self.run.batch, self.run.context), np.int32)
+        jax.eval_shape(state.forward(self.run), Variables(fresh.params, fresh.buffers), shape)
+        return Restored(fresh, 0)
+
+    def finish(self, reached: Restored) -> Summary:
+        """Takes the steps that are left, draws, and sums up."""
+        start, first = time.perf_counter(), int(reached.state.step)
+        print(repr(self.run), flush=True)
+        if first:
+            print(f"goes on after step {first:,} of {self.run.steps:,}", flush=True)
+        with Stopping() as stopping:
+            held_out_loss = self.steps(reached, stopping)
+        rows = metrics.read(self.directory)
+        plots.draw(rows, self.directory, self.run.context)
+        last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
+        if held_out_loss is None:
+            held_out_loss = rows[-1]["heldout_loss"]
+        seconds = time.perf_counter() - start
+        return Summary(self.run, self.directory, float(np.mean(last)), held_out_loss, seconds, first)
+
+    def steps(self, reached: Restored, stopping: Stopping) -> float | None:
+        """Takes every step that is left; gives the held-out loss after the last one, None where none was left."""
+        train_state, last = reached.state, self.run.steps
+        first = int(train_state.step)
         held_out_loss = pending = None
+        coming = stream(self.batches, reached.example // self.run.batch, self.workers)
         with (
-            checkpoint.manager(self.directory) as saver,
+            checkpoint.Saver(self.directory, self.run) as saver,
             metrics.Writer(self.directory) as writer,
-            tqdm(total=last, unit="step", dynamic_ncols=True) as bar,
+            tqdm(total=last, initial=first, unit="step", dynamic_ncols=True) as bar,
         ):
             self.clock = time.perf_counter()
-            for number in range(1, last + 1):
-                train_state, shown = self.step(train_state, batches[number - 1])
+            for number in range(first + 1, last + 1):
+                train_state, shown = self.step(train_state, next(coming))
                 # the step before is read only now, so that the device always has work ahead
                 if pending is not None:
                     self._keep(writer, bar, *pending, self._read(*pending), None)
                 pending = (number, shown)
                 evaluates = number == last or number % self.run.evaluate_every == 0
-                saves = number == last or number % self.run.checkpoint_every == 0
+                # asked once: a signal may come between two looks
+                stops = stopping.asked and number < last
+                saves = stops or number == last or number % self.run.checkpoint_every == 0
                 if evaluates or saves:
                     # read first: a loss that is no number must not be saved over a good state
                     rate = self._read(*pending)
@@ -90,9 +137,18 @@ class Training:
                     self._keep(writer, bar, *pending, rate, held_out_loss)
                     pending = None
                 if saves:
-                    checkpoint.save(saver, self.run, train_state)
+                    writer.sync()
+                    saver.save(train_state, number * self.run.batch)
+                if stops:
+                    break
+                saver.check()
                 if evaluates or saves:
                     self.clock = time.perf_counter()
+        if (reached := int(train_state.step)) < last:
+            raise KeyboardInterrupt(
+                f"Stopped after step {reached} of {last}, which is saved; go on with "
+                f"jattn train --resume {self.directory}."
+            )
         return held_out_loss
 
     def _read(self, number: int, shown: Metrics) -> float:

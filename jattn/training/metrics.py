@@ -1,12 +1,15 @@
 """Keeps what each step showed: one JSON object a line in metrics.jsonl."""
 
+import contextlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jattn.training import disk
 from jattn.training.step import Metrics
 
 FILE = "metrics.jsonl"
@@ -42,25 +45,61 @@ def finite(step: int, loss: Any, directory: Path) -> float:
 
 
 class Writer:
-    """Appends rows to a directory's metrics.jsonl; each is on disk before the next step's."""
+    """Appends rows to a directory's metrics.jsonl; each has left the process before the next step's."""
 
     def __init__(self, directory: Path):
+        self.directory = directory
         self.file = (directory / FILE).open("a", encoding="utf-8")
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *_) -> None:
-        self.file.close()
+        # a row that a full disk refused is still in the buffer, and was told of when it was written
+        with contextlib.suppress(OSError):
+            self.file.close()
 
     def write(self, shown: dict[str, Any]) -> None:
-        self.file.write(json.dumps(shown) + "\n")
-        self.file.flush()
+        """Adds a row."""
+        try:
+            self.file.write(json.dumps(shown) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise disk.told(self.directory, error) from None
+
+    def sync(self) -> None:
+        """Waits until the rows are on the disk: a checkpoint must not outlive the rows before it."""
+        os.fsync(self.file.fileno())
+
+
+def cut(directory: Path, step: int) -> None:
+    """Leaves the rows of steps 1 to `step`: what a process that was killed wrote beyond it will be written again."""
+    rows = read(directory) if (directory / FILE).is_file() else []
+    if [row["step"] for row in rows[:step]] != list(range(1, step + 1)):
+        raise ValueError(
+            f"{FILE} must hold every step up to the checkpoint's {step}, got {len(rows)} lines in {str(directory)!r}; "
+            f"remove its checkpoints to begin again with step 1."
+        )
+    disk.write(directory / FILE, "".join(json.dumps(row) + "\n" for row in rows[:step]))
 
 
 def read(directory: Path) -> list[dict[str, Any]]:
-    """The rows of a directory's metrics.jsonl, in order."""
+    """The rows of a directory's metrics.jsonl, in order; a last line that was cut off is no row."""
     path = directory / FILE
     if not path.is_file():
         raise FileNotFoundError(f"A run's directory must hold {FILE}, got {str(directory)!r}; train it first.")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [_row(path, number, line) for number, line in enumerate(lines[:-1], 1)]
+
+
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        raise ValueError(
+            f"Each line of {FILE} must be one step as JSON, got {line[:40]!r} in line {number} of {str(path)!r}; "
+            f"remove that line."
+        )
+    return row

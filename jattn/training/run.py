@@ -21,7 +21,8 @@ class Run:
 
     `steps` are optimizer steps on `batch` windows of `context` tokens each. `evaluate_every` and `checkpoint_every`
     are in steps; both happen at the end too, where all that is held out is scored, before that a sample of it.
-    `remat="block"` recomputes each block in the backward pass.
+    `remat="block"` recomputes each block in the backward pass. `init_from` is another run's directory, whose newest
+    params and buffers this one begins with.
     """
 
     model: DecoderConfig = DecoderConfig()
@@ -36,6 +37,7 @@ class Run:
     remat: Literal["none", "block"] = "none"
     evaluate_every: int = 500
     checkpoint_every: int = 1000
+    init_from: str | None = None
 
     def __post_init__(self):
         for name, kind in (
@@ -53,6 +55,8 @@ class Run:
         cure = "float16 overflows in training; use 'bfloat16'" if self.dtype == "float16" else "use 'float32'"
         checks.one_of("Run", "dtype", self.dtype, ("float32", "bfloat16"), cure)
         checks.one_of("Run", "remat", self.remat, ("none", "block"), "use 'none' unless memory is short")
+        if self.init_from is not None and not (isinstance(self.init_from, str) and self.init_from):
+            raise TypeError(f"Run.init_from must be a run's directory, got {self.init_from!r}; give its path.")
         if self.model.vocabulary < self.source.vocabulary:
             raise ValueError(
                 f"Run.model.vocabulary must hold the source's {self.source.vocabulary} tokens, got "
@@ -66,4 +70,13 @@ class Run:
     @staticmethod
     def from_json(text: str, resolve: Resolve) -> "Run":
         """The run that `to_json` wrote; `resolve(slot, name)` gives the class of that name in that slot."""
-        return from_plain(json.loads(text), Run, resolve)
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError:
+            data = None
+        if not isinstance(data, dict) or data.get("name") != "Run":
+            raise ValueError(
+                f"run.json must be the JSON that training wrote, got {text[:40]!r}; each checkpoint has a copy in its "
+                f"run/metadata."
+            )
+        return from_plain(data, Run, resolve)

@@ -7,20 +7,25 @@ from jattn.training.run import Run
 
 
 class Summary(NamedTuple):
-    """Losses in nats per token, time in seconds; `train_loss` is the mean of the last twentieth of the steps."""
+    """Losses in nats per token, time in seconds; `train_loss` is the mean of the last twentieth of the steps.
+
+    `first` is the step after which the process that sums up began, and `seconds` is its time alone.
+    """
 
     run: Run
     directory: Path
     train_loss: float
     held_out_loss: float
     seconds: float
+    first: int = 0
 
     def __str__(self) -> str:
         tokens = self.run.steps * self.run.batch * self.run.context
+        since = f"since step {self.first:,}" if self.first else "in all"
         lines = [
             f"held-out loss    {self.held_out_loss:.4f} nats per byte",
             f"training loss    {self.train_loss:.4f} nats per byte, the mean of the last twentieth",
-            f"trained on       {tokens:,} bytes in {self.run.steps:,} steps, {self.seconds:.0f} s in all",
+            f"trained on       {tokens:,} bytes in {self.run.steps:,} steps, {self.seconds:.0f} s {since}",
         ]
         if self.run.source.references:
             lines.append("beside it, on the same held-out text, in nats per byte:")

@@ -1,6 +1,8 @@
 """Cuts a text into windows: training windows in an order that the seed decides, held-out windows that slide."""
 
 import functools
+import itertools
+from collections.abc import Iterator
 
 import grain
 import numpy as np
@@ -95,3 +97,13 @@ def batches(examples: Examples, batch: int, seed: int) -> grain.MapDataset:
         .map_with_index(lambda number, place: examples[number // count * count + int(place)])
         .batch(batch)
     )
+
+
+def stream(batches: grain.MapDataset, first: int, workers: int) -> Iterator[dict[str, Int[np.ndarray, "b n"]]]:
+    """Batches in order from number `first` on; so many threads read ahead, 0 reads a batch when it is asked for."""
+    if not workers:
+        return (batches[number] for number in itertools.count(first))
+    ahead = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
+    iterator = iter(batches.to_iter_dataset(ahead))
+    iterator.set_state({"next_index": first})
+    return iterator

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+import signal
 
 import chex
 import jax
@@ -13,7 +15,7 @@ from jattn import catalogue
 from jattn.models.decoder import DecoderConfig
 from jattn.part import Variables, part
 from jattn.parts.masks.window import Window
-from jattn.training import checkpoint, evaluate, loop, metrics
+from jattn.training import checkpoint, evaluate, lock, loop, metrics
 from jattn.training.objectives.next_token import NextToken
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
@@ -46,7 +48,7 @@ def done(run, tmp_path_factory):
 def test_a_run_leaves_its_files(run, done):
     directory = done.directory
     left = {path.name for path in directory.iterdir()}
-    assert left == {"run.json", "metrics.jsonl", "checkpoints", "loss.png", "entropy.png"}
+    assert left == {"run.json", "metrics.jsonl", "checkpoints", "lock", "loss.png", "entropy.png"}
     assert checkpoint.read_run(directory, catalogue.find) == run
     rows = metrics.read(directory)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
@@ -56,10 +58,10 @@ def test_a_run_leaves_its_files(run, done):
 
 
 def test_the_last_checkpoint_gives_the_loss_that_was_told(run, done):
-    last = checkpoint.load(done.directory, run)
+    last = checkpoint.load(done.directory, run).state
     assert last.step == 5
     assert evaluate.held_out_loss(run, Variables(last.params, last.buffers)) == pytest.approx(done.held_out_loss)
-    assert checkpoint.load(done.directory, run, 3).step == 3
+    assert checkpoint.load(done.directory, run, 3).state.step == 3
     with pytest.raises(FileNotFoundError, match=r"of \[3, 5\], got 4"):
         checkpoint.load(done.directory, run, 4)
 
@@ -68,7 +70,7 @@ def test_the_same_run_repeats_bit_for_bit(run, done, tmp_path, capsys):
     again = loop.fit(run, tmp_path)
     assert capsys.readouterr().out.splitlines()[0] == repr(run)
     assert again.held_out_loss == done.held_out_loss
-    one, two = (checkpoint.load(summary.directory, run) for summary in (done, again))
+    one, two = (checkpoint.load(summary.directory, run).state for summary in (done, again))
     chex.assert_trees_all_equal(one, two)
     shown = [[{**row, "tokens_per_second": 0} for row in metrics.read(s.directory)] for s in (done, again)]
     assert shown[0] == shown[1]
@@ -85,6 +87,96 @@ def test_what_is_refused_leaves_no_trace(run, tmp_path):
     with pytest.raises(FileNotFoundError):
         loop.fit(Run(**{**vars(run), "source": Text((str(tmp_path / "none"),))}), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def losses(directory):
+    return [{**row, "tokens_per_second": 0} for row in metrics.read(directory)]
+
+
+def cut_off(done, directory, step):
+    """A run's directory as a process killed after `step` steps leaves it: rows beyond, the last of them in part."""
+    shutil.copytree(done.directory, directory)
+    for number in (3, 5):
+        if number > step:
+            shutil.rmtree(directory / "checkpoints" / str(number))
+    for picture in directory.glob("*.png"):
+        picture.unlink()
+    lines = (directory / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (directory / "metrics.jsonl").write_text("".join(lines[: step + 1]) + lines[-1][:40])
+
+
+@pytest.mark.parametrize("step, workers", [(0, 0), (3, 2), (4, 0)])
+def test_a_run_that_was_cut_off_goes_on_to_the_same_numbers(run, done, tmp_path, step, workers):
+    cut_off(done, tmp_path / "run", step)
+    summary = loop.resume(run, tmp_path / "run", workers=workers)
+    assert losses(tmp_path / "run") == losses(done.directory)
+    chex.assert_trees_all_equal(*(checkpoint.load(d, run).state for d in (tmp_path / "run", done.directory)))
+    assert summary.held_out_loss == done.held_out_loss and summary.first == (3 if step else 0)
+    assert (tmp_path / "run" / "loss.png").exists()
+
+
+def test_a_run_that_was_over_is_summed_up_again(run, done, tmp_path):
+    shutil.copytree(done.directory, tmp_path / "run")
+    summary = loop.resume(run, tmp_path / "run")
+    assert (summary.held_out_loss, summary.train_loss) == (float(f"{done.held_out_loss:.7g}"), done.train_loss)
+    assert losses(tmp_path / "run") == losses(done.directory)
+
+
+def test_workers_change_nothing(run, done, tmp_path):
+    loop.fit(run, tmp_path / "run", workers=3)
+    assert losses(tmp_path / "run") == losses(done.directory)
+    chex.assert_trees_all_equal(*(checkpoint.load(d, run).state for d in (tmp_path / "run", done.directory)))
+
+
+def test_rows_that_are_missing_are_not_passed_over(run, done, tmp_path):
+    shutil.copytree(done.directory, tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(lines[:2] + lines[3:]))
+    with pytest.raises(ValueError, match="must hold every step up to the checkpoint's 5, got 4 lines"):
+        loop.resume(run, tmp_path / "run")
+
+
+def test_a_directory_in_use_is_refused(run, done, tmp_path):
+    shutil.copytree(done.directory, tmp_path / "run")
+    with lock.held(tmp_path / "run"), pytest.raises(BlockingIOError, match="one process at a time"):
+        loop.resume(run, tmp_path / "run")
+
+
+@part
+class Interrupts(Text):
+    """Sends Ctrl-C while the third batch of training is read."""
+
+    def train(self, context, seed):
+        examples, read = super().train(context, seed), []
+
+        class Watched:
+            def __len__(self):
+                return len(examples)
+
+            def __getitem__(self, number):
+                read.append(number)
+                if len(read) == 5:
+                    signal.raise_signal(signal.SIGINT)
+                return examples[number]
+
+        return Watched()
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(run, done, tmp_path):
+    interrupted = dataclasses.replace(run, source=Interrupts(run.source.files))
+    with pytest.raises(KeyboardInterrupt, match=f"after step 3 of 5, which is saved; go on with .*{tmp_path}"):
+        loop.fit(interrupted, tmp_path / "run")
+    assert checkpoint.load(tmp_path / "run", interrupted).state.step == 3
+    loop.resume(run, tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(done.directory)
+
+
+def test_a_run_begins_with_another_runs_weights(run, done, tmp_path):
+    later = dataclasses.replace(run, init_from=str(done.directory), seed=7)
+    began = loop.Training(later, tmp_path, 0).began()
+    reached = checkpoint.load(done.directory, run).state
+    chex.assert_trees_all_equal(began.state.params, reached.params)
+    assert began.state.step == 0 and began.example == 0
 
 
 @part
@@ -106,7 +198,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(run, tmp
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1]
     if every == 1:
-        assert checkpoint.load(tmp_path, broken).step == 1
+        assert checkpoint.load(tmp_path, broken).state.step == 1
 
 
 def entropies_by_hand(params, tokens):
@@ -153,7 +245,9 @@ def test_logged_entropies_are_those_of_the_saved_weights(tmp_path):
     run = dataclasses.replace(run, source=Text((str(text),)))
     loop.fit(run, tmp_path / "run")
     # the state after six steps makes the forward pass of the seventh
-    saved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), checkpoint.load(tmp_path / "run", run, 6).params)
+    saved = jax.tree.map(
+        lambda leaf: np.asarray(leaf, np.float64), checkpoint.load(tmp_path / "run", run, 6).state.params
+    )
     batch = batches(run.source.train(run.context, run.seed), run.batch, run.seed)[6]
     logged = metrics.read(tmp_path / "run")[6]
     want = entropies_by_hand(saved, batch["tokens"][:, :-1])
