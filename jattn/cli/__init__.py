@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _command(argv)
     except FloatingPointError as error:
         return _fail(str(error), 1)
-    except KeyboardInterrupt:
-        return _fail("Stopped; what was written until then is kept.", 130)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "Stopped; what was written until then is kept.", 130)
     except ModuleNotFoundError as error:
         if told := extras.sentence("This command", error):
             return _fail(told, 2)

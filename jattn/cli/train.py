@@ -72,6 +72,6 @@ def _run(chosen: Train, fields: dict) -> Any:
         if (one, before) != (other, after):
             raise ValueError(
                 f"--resume goes on with a run as it began, got {options.flag(other)} {after} where "
-                f"{options.flag(one)} is {before} in {chosen.resume!r}; leave it out, or begin a new run with --init-from."
+                f"{options.flag(one)} is {before} in {chosen.resume!r}; leave it out, or begin anew with --init-from."
             )
     return begun

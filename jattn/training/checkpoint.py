@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,13 +32,8 @@ class Restored(NamedTuple):
 
 
 def manager(directory: Path, *, writes: bool) -> ocp.CheckpointManager:
-    """Orbax's manager of a run's checkpoints, which keeps the latest two; one that writes removes unfinished saves.
-
-    Who writes must hold the directory's lock: another's save under way would be removed with the rest.
-    """
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=2, create=writes, enable_async_checkpointing=writes, cleanup_tmp_directories=writes
-    )
+    """Orbax's manager of a run's checkpoints, which keeps the latest two; who writes must hold the directory's lock."""
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, create=writes, enable_async_checkpointing=writes)
     # orbax takes no relative path
     return ocp.CheckpointManager((directory / FOLDER).absolute(), item_names=ITEMS, options=options)
 
@@ -115,28 +111,34 @@ def load(directory: Path, run: Run, step: int | None = None) -> Restored:
                 f"A step must be one that was saved, of {sorted(steps)}, got {asked}; name one of these."
             )
         like = jax.eval_shape(lambda: _tree(state.fresh(run), jax.random.key_data(state.key(run, state.STEPS))))
-        tried = steps if step is None else [step]
-        for number in tried:
+        broken = {}
+        for number in steps if step is None else [step]:
             try:
-                return _read(reader, number, like)
+                restored = _read(reader, number, like)
             except _Broken as error:
+                broken[number] = error
+                continue
+            for other, why in broken.items():
                 print(
-                    f"The checkpoint of step {number} in {str(directory)!r} is not whole ({error}); an older one is "
-                    f"tried.",
+                    f"The checkpoint of step {other} in {str(directory)!r} is not whole ({why}); that of step {number} "
+                    f"is read instead.",
                     file=sys.stderr,
                 )
+            return restored
     raise OSError(
-        f"A run's directory must hold a whole checkpoint, got none among the steps {sorted(tried)} of "
+        f"A run's directory must hold a whole checkpoint, got none among the steps {sorted(broken)} of "
         f"{str(directory)!r}; remove its {FOLDER} to begin again with step 1."
     )
 
 
-def drop_after(directory: Path, step: int) -> None:
-    """Removes checkpoints of later steps, which could not be read: orbax would not write over them."""
-    with manager(directory, writes=True) as writer:
-        for number in writer.all_steps():
-            if number > step:
-                writer.delete(number)
+def tidy(directory: Path, step: int) -> None:
+    """Removes saves that were under way, and checkpoints of later steps, which could not be read.
+
+    Orbax would not write over the latter, and removes the former at a moment of its own. The lock must be held.
+    """
+    for path in (directory / FOLDER).glob("*"):
+        if not path.name.isdigit() or int(path.name) > step:
+            shutil.rmtree(path)
 
 
 def weights(directory: Path, like: Variables) -> Variables:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
@@ -23,10 +24,12 @@ def write(path: Path, text: str) -> None:
 
 def told(directory: Path, error: Exception) -> OSError:
     """What failed while a run's directory was written, with the cure."""
-    full = getattr(error, "errno", None) in FULL or any(f"os_error_code='{code}'" in str(error) for code in FULL)
-    why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).strip()
-    cure = "free some of its disk" if full else "see to its disk"
+    # orbax's errors come from another language and hold the number in their text
+    named = re.search(r"os_error_code='(\d+)'", str(error))
+    code = int(named[1]) if named else getattr(error, "errno", None)
+    why = os.strerror(code) if code else " ".join(str(error).split())[:300]
+    cure = "free some of its disk" if code in FULL else "see to its disk"
     return OSError(
-        f"A run must be able to write into its directory, got {' '.join(why.split())[:300]!r} in {str(directory)!r}; "
-        f"{cure} and go on from the last whole checkpoint with jattn train --resume {directory}."
+        f"A run must be able to write into its directory, got {why!r} in {str(directory)!r}; {cure} and go on from the "
+        f"last whole checkpoint with jattn train --resume {directory}."
     )

@@ -52,7 +52,7 @@ def resume(run: Run, directory: Path, *, workers: int = 0) -> Summary:
         reached = checkpoint.load(directory, run) if checkpoint.saved(directory) else training.began()
         step = int(reached.state.step)
         metrics.cut(directory, step)
-        checkpoint.drop_after(directory, step)
+        checkpoint.tidy(directory, step)
         return training.finish(reached)
 
 

@@ -1,10 +1,16 @@
 """`jattn train`: what a run holds, and what is refused in one sentence."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from jattn import cli
+from jattn.training import lock, loop
 
 
 def test_a_run_holds_what_was_chosen(trained, text):
@@ -52,6 +58,106 @@ def test_a_directory_of_another_run_is_refused(trained, refused):
     code, told = refused("train", "--smoke", "--dir", trained)
     assert code == 2 and "run.json" in told
     assert (trained / "run.json").read_text() == before
+
+
+@pytest.fixture
+def begun(trained, tmp_path):
+    """A run that was cut off after its first step."""
+    shutil.copytree(trained, here := tmp_path / "begun")
+    shutil.rmtree(here / "checkpoints" / "2")
+    return here
+
+
+def test_a_run_goes_on_where_it_was_cut_off(trained, begun, capsys):
+    assert cli.main(["train", "--resume", str(begun), "--workers", "1"]) == 0
+    assert "goes on after step 1 of 2" in capsys.readouterr().out
+    one, two = ((home / "metrics.jsonl").read_text().splitlines()[1] for home in (trained, begun))
+    assert {**json.loads(one), "tokens_per_second": 0} == {**json.loads(two), "tokens_per_second": 0}
+
+
+def test_a_checkpoint_that_is_cut_off_gives_way_and_that_is_said(trained, begun, capsys):
+    shutil.copytree(trained / "checkpoints" / "2", broken := begun / "checkpoints" / "2")
+    (broken / "state" / "manifest.ocdbt").write_bytes(b"")
+    assert cli.main(["eval", "--dir", str(begun)]) == 0
+    assert "The checkpoint of step 2" in capsys.readouterr().err and broken.exists()
+    assert cli.main(["train", "--resume", str(begun)]) == 0
+    told = capsys.readouterr()
+    assert "The checkpoint of step 2" in told.err and "goes on after step 1 of 2" in told.out
+    assert cli.main(["eval", "--dir", str(begun)]) == 0
+    assert "not whole" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--resume", "nowhere"], "must hold run.json, got 'nowhere'; train it first"),
+        (["--resume"], "--resume takes text or none, got nothing"),
+        (["--resume", "begun", "--dir", "other"], "--resume names the directory itself"),
+        (["--resume", "begun", "--steps", "3"], "got --steps 3 where --steps is 2 in 'begun'"),
+        (["--resume", "begun", "--seed", "1", "--steps", "2"], "got --seed 1 where --seed is 0"),
+        (["--resume", "begun", "--optimizer", "adamw"], "got --optimizer adam_w where --optimizer is muon"),
+        (["--resume", "begun", "--preset", "tiny"], "as it began, got --model.width 64 where --model.width is 8"),
+        (["--resume", "begun", "--stesp", "3"], "no option --stesp"),
+        (["--resume", "begun", "--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--resume", "torn"], "must be the JSON that training wrote"),
+        (["--resume", "unwhole"], "must hold a whole checkpoint, got none among the steps [1]"),
+        (["--resume", "rowless"], "must hold every step up to the checkpoint's 1, got 0 lines"),
+        (["--dir", "/sys/none"], "must be one that can be made, got '/sys/none'"),
+        (["--init-from", "none"], "must name a run's directory with checkpoints, got"),
+        (["--init-from", "begun", "--model.width", "10"], "float32[256, 8] there and float32[256, 10] in this run"),
+        (["--init-from", "unwhole", "--model.width", "8"], "must name a run with a whole checkpoint"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_one_sentence_and_changes_nothing(
+    words, sentence, begun, refused, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("torn", "unwhole", "rowless"):
+        shutil.copytree(begun, name)
+    Path("torn/run.json").write_bytes(Path("torn/run.json").read_bytes()[:100])
+    Path("unwhole/checkpoints/1/state/manifest.ocdbt").write_bytes(b"")
+    Path("rowless/metrics.jsonl").write_bytes(b"")
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*.json*")}
+    new = [] if "--resume" in words or "--dir" in words else ["--smoke", "--dir", "new"]
+    code, told = refused("train", *words, *new)
+    assert code == 2 and sentence in told
+    assert before == {path: path.stat().st_mtime_ns for path in Path().rglob("*.json*")}
+    assert not Path("new").exists() and not Path("other").exists()
+
+
+def test_a_directory_in_use_is_one_sentence(begun, refused):
+    with lock.held(begun):
+        code, told = refused("train", "--resume", begun)
+    assert code == 2 and "by one process at a time" in told
+
+
+def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_is_whole(begun, capsys):
+    # JAX would warn that it cannot keep what it compiled
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    child = subprocess.run(
+        # 16 KiB: less than the arrays of a checkpoint, more than all else that a run writes
+        ["bash", "-c", 'ulimit -f 16; exec "$@"', "-", sys.executable, "-m", "jattn", "train", "--resume", str(begun)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert child.returncode == 2 and "Traceback" not in child.stderr
+    told = child.stderr.splitlines()[-1]
+    assert "File too large" in told and "free some of its disk and go on from the last whole checkpoint" in told
+    assert cli.main(["train", "--resume", str(begun)]) == 0
+    assert "goes on after step 1 of 2" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_code_130_and_its_sentence(refused, monkeypatch, tmp_path):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt("Stopped after step 3 of 9, which is saved.")
+
+    monkeypatch.setattr(loop, "fit", stopped)
+    assert refused("train", "--smoke", "--dir", tmp_path / "new") == (
+        130,
+        "Stopped after step 3 of 9, which is saved.\n",
+    )
 
 
 def test_a_loss_that_is_no_number_is_code_1_with_its_step(capsys, tmp_path, tiny, monkeypatch, text):

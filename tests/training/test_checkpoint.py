@@ -44,13 +44,10 @@ def test_the_state_the_position_the_key_and_the_run_come_back(saved):
     chex.assert_trees_all_equal(items["state"]["key"], jax.random.key_data(state.key(TINY, state.STEPS)))
 
 
-def test_reading_leaves_a_save_under_way_alone_and_writing_removes_it(saved, tmp_path):
+def test_reading_leaves_a_save_under_way_alone(saved, tmp_path):
     shutil.copytree(saved[0], tmp_path, dirs_exist_ok=True)
     (under_way := tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp").mkdir()
     assert checkpoint.load(tmp_path, TINY).state.step == 5 and under_way.exists()
-    with checkpoint.Saver(tmp_path, TINY) as saver:
-        saver.save(saved[1][5]._replace(step=jnp.int32(9)), 72)
-    assert not under_way.exists() and checkpoint.load(tmp_path, TINY).state.step == 9
 
 
 def test_a_file_cut_off_anywhere_gives_the_older_checkpoint_or_the_same_values(saved, tmp_path, capsys):
@@ -80,10 +77,16 @@ def test_where_none_is_whole_one_sentence_says_so(saved, tmp_path):
         checkpoint.load(tmp_path, TINY)
 
 
-def test_later_checkpoints_are_dropped(saved, tmp_path):
-    shutil.copytree(saved[0], tmp_path, dirs_exist_ok=True)
-    checkpoint.drop_after(tmp_path, 3)
+def test_later_checkpoints_and_unfinished_ones_are_removed_and_can_be_written_again(saved, tmp_path):
+    directory, states = saved
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    for name in ("5.orbax-checkpoint-tmp", "7.orbax-checkpoint-tmp"):
+        shutil.copytree(tmp_path / "checkpoints" / "5", tmp_path / "checkpoints" / name)
+    checkpoint.tidy(tmp_path, 3)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"3"}
+    with checkpoint.Saver(tmp_path, TINY) as saver:
+        saver.save(states[5], 1)
+    assert checkpoint.load(tmp_path, TINY).example == 1
 
 
 def test_weights_of_another_run_come_by_name(saved):

@@ -21,6 +21,7 @@ from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.sources.text import Text
 from jattn.training.windows import batches
+from tests.training import kills
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,12 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_numbers(run, done, tmp_path,
     chex.assert_trees_all_equal(*(checkpoint.load(d, run).state for d in (tmp_path / "run", done.directory)))
     assert summary.held_out_loss == done.held_out_loss and summary.first == (3 if step else 0)
     assert (tmp_path / "run" / "loss.png").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_to_the_same_numbers(tmp_path):
+    # kills.py by itself takes 20, five of them during a save
+    assert all(kill.same for kill in kills.main(3, 1, tmp_path))
 
 
 def test_a_run_that_was_over_is_summed_up_again(run, done, tmp_path):
