@@ -21,8 +21,9 @@ class Run:
 
     `steps` are optimizer steps on `batch` windows of `context` tokens each. `evaluate_every` and `checkpoint_every`
     are in steps; both happen at the end too, where all that is held out is scored, before that a sample of it.
-    `remat="block"` recomputes each block in the backward pass. `init_from` is another run's directory, whose newest
-    params and buffers this one begins with.
+    `remat="block"` recomputes each block in the backward pass; `accumulate` cuts the batch of a step into that many
+    equal pieces, run one after another: the same step in less memory. `init_from` is another run's directory, whose
+    newest params and buffers this one begins with.
     """
 
     model: DecoderConfig = DecoderConfig()
@@ -31,6 +32,7 @@ class Run:
     optimizer: Optimizer = Muon()
     steps: int = 4300
     batch: int = 8
+    accumulate: int = 1
     context: int = 128
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -47,6 +49,13 @@ class Run:
                 raise TypeError(f"Run.{name} must be a {kind.__name__}, got {held!r}; pass an instance of one.")
         checks.whole("Run", "steps", self.steps, 1, "give the number of optimizer steps, as in --steps 4300")
         checks.whole("Run", "batch", self.batch, 1, "give the number of windows a step, as in --batch 8")
+        checks.whole("Run", "accumulate", self.accumulate, 1, "1 takes the whole batch at once")
+        if self.batch % self.accumulate:
+            near = self.accumulate * max(1, round(self.batch / self.accumulate))
+            raise ValueError(
+                f"Run.batch must be a multiple of Run.accumulate, got {self.batch} windows in {self.accumulate} "
+                f"pieces; use --batch {near}."
+            )
         checks.whole("Run", "context", self.context, 1, "give the tokens that a window holds, as in --context 128")
         checks.between("Run", "seed", self.seed, 0, 2**31 - 1, "give a small whole number, as in --seed 0")
         checks.whole("Run", "seed", self.seed, 0, "give a small whole number, as in --seed 0")

@@ -24,6 +24,14 @@ class Metrics(NamedTuple):
     entropy: Float[Array, "l h"] | None
 
 
+class Pass(NamedTuple):
+    """What a forward and a backward pass give."""
+
+    loss: Float[Array, ""]
+    entropy: Float[Array, "l h"] | None
+    gradients: dict
+
+
 Step = Callable[[TrainState, dict[str, Int[Array, "b n"]]], tuple[TrainState, Metrics]]
 
 
@@ -32,9 +40,37 @@ def mean_entropy(stats: Stats) -> Float[Array, "l h"] | None:
     return None if stats.entropy is None else stats.entropy.astype(jnp.float32).mean((1, 2))
 
 
+def gradients(run: Run) -> Callable[[Variables, dict[str, Int[Array, "b n"]], Array], Pass]:
+    """The pass of a run over one batch: at once, or over pieces of it one after another, which it averages."""
+    forward = state.forward(run)
+
+    def whole(variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array) -> Pass:
+        def loss_of(params):
+            return run.objective(forward, variables._replace(params=params), batch, rng)
+
+        (loss, terms), found = jax.value_and_grad(loss_of, has_aux=True)(variables.params)
+        return Pass(loss, mean_entropy(terms["stats"]), found)
+
+    def pieces(variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array) -> Pass:
+        count = run.accumulate
+        # every count-th window: a batch that lies on several devices stays where it is
+        cut = jax.tree.map(lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1), batch)
+
+        def piece(total: dict, given: tuple[dict[str, Int[Array, "b n"]], Array]) -> tuple[dict, tuple]:
+            loss, entropy, found = whole(variables, *given)
+            return jax.tree.map(jnp.add, total, found), (loss, entropy)
+
+        nothing = jax.tree.map(jnp.zeros_like, variables.params)
+        total, shown = jax.lax.scan(piece, nothing, (cut, jax.random.split(rng, count)))
+        loss, entropy = jax.tree.map(lambda x: x.mean(0), shown)
+        return Pass(loss, entropy, jax.tree.map(lambda x: x / count, total))
+
+    return whole if run.accumulate == 1 else pieces
+
+
 def training_step(run: Run) -> Step:
     """The compiled step of a run; it takes over the arrays of the state that it is given."""
-    forward, refresh = state.forward(run), state.refreshed(run)
+    passed, refresh = gradients(run), state.refreshed(run)
     optimizer = run.optimizer.transformation(run.steps)
     learning_rate = run.optimizer.learning_rate(run.steps)
 
@@ -44,15 +80,10 @@ def training_step(run: Run) -> Step:
         refresh_key, forward_key = jax.random.split(jax.random.fold_in(state.key(run, state.STEPS), before.step))
         buffers = refresh(Variables(before.params, before.buffers), refresh_key, before.step)
 
-        def loss_of(params):
-            return run.objective(forward, Variables(params, buffers), batch, forward_key)
-
-        (loss, terms), gradients = jax.value_and_grad(loss_of, has_aux=True)(before.params)
-        updates, optimizer_state = optimizer.update(gradients, before.optimizer_state, before.params)
+        loss, entropy, found = passed(Variables(before.params, buffers), batch, forward_key)
+        updates, optimizer_state = optimizer.update(found, before.optimizer_state, before.params)
         params = optax.apply_updates(before.params, updates)
-        metrics = Metrics(
-            loss, optax.tree.norm(gradients), learning_rate(before.step), mean_entropy(terms["stats"])
-        )
+        metrics = Metrics(loss, optax.tree.norm(found), learning_rate(before.step), entropy)
         return TrainState(params, buffers, optimizer_state, before.step + 1), metrics
 
     return step

@@ -26,7 +26,7 @@ def test_unknown_names_are_refused_with_the_nearest():
         Run.from_json(written.replace('"steps"', '"stepz"'), catalogue.find)
 
 
-@pytest.mark.parametrize("name", ["steps", "batch", "context", "evaluate_every", "checkpoint_every"])
+@pytest.mark.parametrize("name", ["steps", "batch", "accumulate", "context", "evaluate_every", "checkpoint_every"])
 @pytest.mark.parametrize("value", [0, -1, 2.0, True])
 def test_sizes_are_whole_and_above_zero(name, value):
     with pytest.raises(ValueError, match=f"Run.{name} must be a whole number of at least 1"):
@@ -41,6 +41,8 @@ def test_sizes_are_whole_and_above_zero(name, value):
         ({"dtype": "float16"}, "use 'bfloat16'"),
         ({"dtype": "float64"}, "got 'float64'"),
         ({"remat": True}, "remat must be 'none' or 'block'"),
+        ({"batch": 10, "accumulate": 4}, "multiple of Run.accumulate, got 10 windows in 4 pieces; use --batch 8"),
+        ({"batch": 2, "accumulate": 4}, "use --batch 4"),
         ({"model": DecoderConfig(vocabulary=100)}, "must hold the source's 256 tokens, got 100"),
     ],
 )

@@ -9,6 +9,7 @@ from jattn.models.decoder import DecoderConfig
 from jattn.part import Variables, part
 from jattn.training import state
 from jattn.training.objectives.next_token import NextToken
+from jattn.training.optimizers import Optimizer
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.step import training_step
@@ -93,3 +94,57 @@ def test_memory_of_the_gradient_is_linear_in_the_context():
     once, twice = largest(1009), largest(2018)
     assert once < 1009**2
     assert twice <= 2.1 * once
+
+
+@part
+class Descent(Optimizer):
+    """A tenth of the gradient: linear in it, so that its rounding stays rounding."""
+
+    def transformation(self, steps):
+        return optax.sgd(0.1)
+
+    def learning_rate(self, steps):
+        return lambda step: 0.1
+
+
+def test_pieces_of_a_batch_give_the_step_of_the_whole():
+    fields = {**vars(TINY), "optimizer": Descent(), "batch": 8}
+    (whole, of_whole), (cut, of_cut) = (trained(Run(**{**fields, "accumulate": n})) for n in (1, 4))
+    tokens, rounding = 8 * 5, np.finfo(np.float32).eps
+    # a gradient sums so many tokens in another order, each sum off by that many units of its size at most; then the
+    # params are rounded
+    norm = max(metrics.gradient_norm for metrics in of_whole)
+    for one, other in zip(jax.tree.leaves(whole.params), jax.tree.leaves(cut.params), strict=True):
+        bound = 3 * (0.1 * norm * tokens * rounding + np.abs(one).max() * rounding)
+        np.testing.assert_allclose(other, one, rtol=0, atol=bound)
+    for one, other in zip(of_whole, of_cut, strict=True):
+        np.testing.assert_allclose(other.loss, one.loss, rtol=tokens * rounding)
+        np.testing.assert_allclose(other.gradient_norm, one.gradient_norm, rtol=tokens * rounding)
+        np.testing.assert_allclose(other.entropy, one.entropy, rtol=tokens * rounding, atol=tokens * rounding)
+
+
+def test_pieces_take_less_memory():
+    def temporaries(accumulate):
+        model = DecoderConfig(width=8, depth=1, heads=1)
+        run = Run(model=model, optimizer=Descent(), batch=64, context=7, accumulate=accumulate)
+        compiled = training_step(run).lower(jax.eval_shape(lambda: state.fresh(run)), batch_of(0, run)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    # a quarter of the activations, and once more the gradients
+    assert temporaries(4) < temporaries(1) / 2
+
+
+def test_each_piece_of_each_step_has_a_key_of_its_own():
+    seen = []
+
+    @part
+    class Telling(NextToken):
+        """Notes its keys."""
+
+        def __call__(self, forward, variables, batch, rng):
+            jax.debug.callback(lambda key: seen.append(tuple(np.asarray(key))), jax.random.key_data(rng))
+            return super().__call__(forward, variables, batch, rng)
+
+    trained(Run(**{**vars(TINY), "objective": Telling(), "accumulate": 3}), steps=2)
+    jax.effects_barrier()
+    assert len(seen) == len(set(seen)) == 6

@@ -10,7 +10,10 @@ Forward = Callable[..., tuple]
 
 
 class Objective(Part):
-    """Turns a batch into a loss; it may call the model several times."""
+    """Turns a batch into a loss; it may call the model several times.
+
+    The loss is a mean over the batch, so that the mean of the losses of equal pieces is the loss of the whole.
+    """
 
     def __call__(
         self, forward: Forward, variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array | None
