@@ -40,6 +40,7 @@ class AdamW(Optimizer):
 
     def __post_init__(self):
         check(self, "rate", "epsilon", "clip")
+        check_decay(self)
         check_moments(self, "first_moment", "second_moment")
 
     def learning_rate(self, steps: int) -> optax.Schedule:
@@ -64,7 +65,11 @@ def check(optimizer: Optimizer, *positive: str) -> None:
         checks.positive(owner, name, getattr(optimizer, name), "leave it at its default")
     for name in ("warm_up", "final"):
         checks.between(owner, name, getattr(optimizer, name), 0, 1, "it is a share; leave it at its default")
-    checks.between(owner, "decay", optimizer.decay, 0, 1e3, "0 decays nothing")
+
+
+def check_decay(optimizer: Optimizer) -> None:
+    """Refuses a decay that would make params grow."""
+    checks.between(type(optimizer).__name__, "decay", optimizer.decay, 0, 1e3, "0 decays nothing")
 
 
 def check_moments(optimizer: Optimizer, *moments: str) -> None:

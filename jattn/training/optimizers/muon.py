@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from jattn.part import part
 from jattn.training import checks
 from jattn.training.optimizers import Optimizer
-from jattn.training.optimizers.adamw import adamw, check, check_moments
+from jattn.training.optimizers.adamw import adamw, check, check_decay, check_moments
 from jattn.training.optimizers.kinds import HEAD, MATRIX, REST, labels, matrices, restored
 from jattn.training.optimizers.schedule import cosine
 
@@ -93,6 +93,7 @@ class Muon(Optimizer):
 
     def __post_init__(self):
         check(self, "rate", "other_rate", "epsilon", "clip")
+        check_decay(self)
         check_moments(self, "momentum", "first_moment", "second_moment")
         checks.whole("Muon", "iterations", self.iterations, 1, "5 are enough")
 
