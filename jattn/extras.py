@@ -4,6 +4,7 @@
 LIBRARIES = {
     **dict.fromkeys(("flax", "optax", "orbax", "grain", "matplotlib", "jsonargparse", "tqdm", "filelock"), "train"),
     "tensorflow_datasets": "train",
+    "tensorboardX": "tensorboard",
     **dict.fromkeys(("torch", "pyppmd"), "bench"),
 }
 
