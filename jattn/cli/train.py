@@ -18,6 +18,7 @@ class Train:
     preset: str | None = None
     text: tuple[str, ...] = ()
     workers: int = 0
+    tensorboard: str | None = None
 
     def __post_init__(self):
         if self.workers < 0:
@@ -50,10 +51,12 @@ def command(held: Train, found: dict, asks: bool) -> int:
         print(options.page("train", held.__doc__, (chosen, run)), end="")
         return 0
     options.refuse_unknown(found, (chosen, run), "train")
+    events = Path(chosen.tensorboard) if chosen.tensorboard else None
     if chosen.resume is None:
-        print(loop.fit(run, Path(chosen.dir) if chosen.dir else runs.place(), workers=chosen.workers))
+        summary = loop.fit(run, Path(chosen.dir or runs.place()), workers=chosen.workers, events=events)
     else:
-        print(loop.resume(run, Path(chosen.resume), workers=chosen.workers))
+        summary = loop.resume(run, Path(chosen.resume), workers=chosen.workers, events=events)
+    print(summary)
     return 0
 
 

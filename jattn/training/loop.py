@@ -1,5 +1,6 @@
 """Trains a run from its first step, or from its newest checkpoint, to its pictures."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jattn.part import Variables
-from jattn.training import checkpoint, evaluate, lock, metrics, plots, state
+from jattn.training import checkpoint, evaluate, lock, metrics, plots, state, tensorboard
 from jattn.training.checkpoint import Restored
 from jattn.training.run import Run
 from jattn.training.state import TrainState
@@ -18,16 +19,16 @@ from jattn.training.summary import Summary
 from jattn.training.windows import batches, stream
 
 
-def fit(run: Run, directory: Path, *, workers: int = 0) -> Summary:
+def fit(run: Run, directory: Path, *, workers: int = 0, events: Path | None = None) -> Summary:
     """Trains, evaluates, saves and draws into a directory that holds no run yet.
 
-    `workers` threads read batches ahead, the same ones for any number. The first Ctrl-C saves and raises
-    KeyboardInterrupt with the words that say how to go on.
+    `workers` threads read batches ahead, the same ones for any number; `events` is a directory of TensorBoard's. The
+    first Ctrl-C saves and raises KeyboardInterrupt with the words that say how to go on.
     """
     directory = Path(directory)
     check_empty(directory)
     # both parts are read, and the model is made, before anything is written: what is refused leaves no trace
-    training = Training(run, directory, workers)
+    training = Training(run, directory, workers, events)
     began = training.began()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -41,13 +42,13 @@ def fit(run: Run, directory: Path, *, workers: int = 0) -> Summary:
         return training.finish(began)
 
 
-def resume(run: Run, directory: Path, *, workers: int = 0) -> Summary:
+def resume(run: Run, directory: Path, *, workers: int = 0, events: Path | None = None) -> Summary:
     """Goes on with the run of a directory from its newest whole checkpoint; losses are as if it had never stopped.
 
     `run` is the directory's own, see `checkpoint.read_run`. A run that was over is only summed up.
     """
     directory = Path(directory)
-    training = Training(run, directory, workers)
+    training = Training(run, directory, workers, events)
     with lock.held(directory):
         reached = checkpoint.load(directory, run) if checkpoint.saved(directory) else training.began()
         step = int(reached.state.step)
@@ -71,10 +72,13 @@ def check_empty(directory: Path) -> None:
 class Training:
     """The steps of one run, with what happens between them."""
 
-    def __init__(self, run: Run, directory: Path, workers: int):
+    def __init__(self, run: Run, directory: Path, workers: int = 0, events: Path | None = None):
+        if events is not None:
+            tensorboard.needed()
         self.run = run
         self.directory = directory
         self.workers = workers
+        self.events = events
         self.batches = batches(run.source.train(run.context, run.seed), run.batch, run.seed)
         self.held_out = run.source.held_out(run.context)
         self.sample = evaluate.sample(run, self.held_out)
@@ -117,6 +121,7 @@ class Training:
         with (
             checkpoint.Saver(self.directory, self.run) as saver,
             metrics.Writer(self.directory) as writer,
+            self._events(first) as events,
             tqdm(total=last, initial=first, unit="step", dynamic_ncols=True) as bar,
         ):
             self.clock = time.perf_counter()
@@ -124,7 +129,7 @@ class Training:
                 train_state, shown = self.step(train_state, next(coming))
                 # the step before is read only now, so that the device always has work ahead
                 if pending is not None:
-                    self._keep(writer, bar, *pending, self._read(*pending), None)
+                    self._keep((writer, events), bar, *pending, self._read(*pending), None)
                 pending = (number, shown)
                 evaluates = number == last or number % self.run.evaluate_every == 0
                 # asked once: a signal may come between two looks
@@ -134,7 +139,7 @@ class Training:
                     # read first: a loss that is no number must not be saved over a good state
                     rate = self._read(*pending)
                     held_out_loss = self._evaluate(train_state, bar) if evaluates else None
-                    self._keep(writer, bar, *pending, rate, held_out_loss)
+                    self._keep((writer, events), bar, *pending, rate, held_out_loss)
                     pending = None
                 if saves:
                     writer.sync()
@@ -151,6 +156,9 @@ class Training:
             )
         return held_out_loss
 
+    def _events(self, first: int) -> contextlib.AbstractContextManager[tensorboard.Writer | None]:
+        return contextlib.nullcontext() if self.events is None else tensorboard.Writer(self.events, first)
+
     def _read(self, number: int, shown: Metrics) -> float:
         """Waits for a step; its tokens per second."""
         metrics.finite(number, shown.loss, self.directory)
@@ -160,14 +168,16 @@ class Training:
 
     def _keep(
         self,
-        writer: metrics.Writer,
+        writers: tuple,
         bar: tqdm,
         number: int,
         shown: Metrics,
         tokens_per_second: float,
         held_out_loss: float | None,
     ) -> None:
-        writer.write(metrics.row(number, shown, tokens_per_second, held_out_loss))
+        row = metrics.row(number, shown, tokens_per_second, held_out_loss)
+        for writer in filter(None, writers):
+            writer.write(row)
         bar.update()
         bar.set_postfix(loss=f"{float(shown.loss):.3f}", refresh=False)
 

@@ -2,12 +2,24 @@
 
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # what TensorBoard asks of the first record of a file
 VERSION = "brain.Event:2"
+
+
+def needed() -> tuple[ModuleType, Callable[[bytes], int]]:
+    """The messages of an event file and its checksum, or one sentence that says how to get them."""
+    try:
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.record_writer import masked_crc32c
+    except ModuleNotFoundError as error:
+        sentence = 'Event files need tensorboardX, which is missing; pip install "jattn[tensorboard]" brings it.'
+        raise ModuleNotFoundError(sentence, name="tensorboardX") from error
+    return event_pb2, masked_crc32c
 
 
 class Writer:
@@ -17,12 +29,7 @@ class Writer:
     """
 
     def __init__(self, directory: Path, after: int = 0):
-        try:
-            from tensorboardX.proto import event_pb2
-            from tensorboardX.record_writer import masked_crc32c
-        except ModuleNotFoundError as error:
-            sentence = 'Event files need tensorboardX, which is missing; pip install "jattn[tensorboard]" brings it.'
-            raise ModuleNotFoundError(sentence, name="tensorboardX") from error
+        event_pb2, masked_crc32c = needed()
         # SummaryWriter would do, but a thread of its own holds events back, and a killed run would lose them
         self.event, self.checksum = event_pb2.Event, masked_crc32c
         # TensorBoard reads the files of a directory in the order of their names
@@ -43,6 +50,7 @@ class Writer:
         self.file.close()
 
     def write(self, shown: dict[str, Any]) -> None:
+        """Adds a row."""
         values = [{"tag": tag, "simple_value": value} for tag, value in scalars(shown)]
         self._append(step=shown["step"], summary={"value": values})
 

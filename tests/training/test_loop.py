@@ -129,8 +129,10 @@ def test_a_run_that_was_over_is_summed_up_again(run, done, tmp_path):
     assert losses(tmp_path / "run") == losses(done.directory)
 
 
-def test_workers_change_nothing(run, done, tmp_path):
-    loop.fit(run, tmp_path / "run", workers=3)
+def test_workers_and_event_files_change_nothing(run, done, tmp_path):
+    loop.fit(run, tmp_path / "run", workers=3, events=tmp_path / "events")
+    (events,) = (tmp_path / "events").iterdir()
+    assert events.stat().st_size > 5 * 100
     assert losses(tmp_path / "run") == losses(done.directory)
     chex.assert_trees_all_equal(*(checkpoint.load(d, run).state for d in (tmp_path / "run", done.directory)))
 
@@ -180,7 +182,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(run, done, tmp_path):
 
 def test_a_run_begins_with_another_runs_weights(run, done, tmp_path):
     later = dataclasses.replace(run, init_from=str(done.directory), seed=7)
-    began = loop.Training(later, tmp_path, 0).began()
+    began = loop.Training(later, tmp_path).began()
     reached = checkpoint.load(done.directory, run).state
     chex.assert_trees_all_equal(began.state.params, reached.params)
     assert began.state.step == 0 and began.example == 0
