@@ -20,7 +20,7 @@ from typing import NamedTuple
 HOME = Path(__file__).parents[2]
 # a state of 10 MB, so that a save takes as long as several steps
 OPTIONS = (
-    "--model.width 128 --model.depth 4 --context 16 --batch 2 --steps 60 --checkpoint-every 5 --evaluate-every 25"
+    "--model.width 128 --model.depth 4 --context 16 --batch 2 --steps 150 --checkpoint-every 2 --evaluate-every 50"
 ).split()
 LONGEST_SECONDS = 600
 
@@ -94,12 +94,12 @@ def main(kills: int, seed: int, place: Path) -> list[Kill]:
         ended(process, place / f"{name}.log")
         length = time.monotonic() - began
     want, found = rows(place / "whole"), []
-    same = rows(place / "warm") == want and len(want) == 60
+    same = rows(place / "warm") == want and len(want) == 150
     print(f"a run takes {length:.1f} s; twice undisturbed: {'same' if same else 'OTHER'} numbers", flush=True)
     for number in range(kills):
         found.append(kill := killed(place / str(number), words, draw.uniform(0, length), want))
         print(
-            f"kill {number + 1:2} at {kill.seconds:5.1f} s: {kill.written:2} steps written, {kill.saved:2} saved"
+            f"kill {number + 1:2} at {kill.seconds:5.1f} s: {kill.written:3} steps written, {kill.saved:3} saved"
             f"{', a save under way' if kill.saving else ''}: {'same' if kill.same else 'OTHER'} numbers",
             flush=True,
         )
