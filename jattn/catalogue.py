@@ -6,9 +6,8 @@ import difflib
 import functools
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parent
 # in the order of the floors; a class below them that is made with @part and has a base class is an entry
@@ -58,7 +57,7 @@ def entries(folder: Path = ROOT) -> tuple[Entry, ...]:
     """Every part below a folder of the package, by slot and name."""
     above = [folder] if folder != ROOT else [ROOT / place for place in PLACES]
     files = sorted(file for place in above for file in place.rglob("*.py"))
-    found = [entry for file in files for entry in _read(file, file.stat().st_mtime_ns)[0]]
+    found = [entry for file in files for entry in _read(file, file.stat().st_mtime_ns)]
     return tuple(sorted(found, key=lambda entry: (entry.slot, entry.name)))
 
 
@@ -97,32 +96,16 @@ def table(word: str | None = None) -> str:
     return "\n".join(line.rstrip() for line in padded)
 
 
-def face(module: str, *folders: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a public module that shows the classes written below some folders."""
-    home = {}
-    for file in sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py")):
-        home |= dict.fromkeys(_read(file, file.stat().st_mtime_ns)[1], module_of(file))
-
-    def getter(name: str) -> Any:
-        if name not in home:
-            near = nearest(name, list(home))
-            raise AttributeError(f"module {module!r} has no attribute {name!r}{'; ' + near if near else ''}")
-        return getattr(importlib.import_module(home[name]), name)
-
-    return getter, lambda: sorted(home), sorted(home)
-
-
 def _listed(fitting: Sequence[Entry]) -> str:
     return "one of " + ", ".join(snake(entry.name) for entry in fitting)
 
 
 @functools.cache
-def _read(file: Path, changed: int) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+def _read(file: Path, changed: int) -> tuple[Entry, ...]:
     # `changed` is part of the cache's key, so that an edited file is read again
     tree = ast.parse(file.read_text(encoding="utf-8"))
     classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
-    parts = tuple(_entry(node, tree, file) for node in classes if _is_part(node))
-    return parts, tuple(node.name for node in classes)
+    return tuple(_entry(node, tree, file) for node in classes if _is_part(node))
 
 
 def _is_part(node: ast.ClassDef) -> bool:

@@ -64,5 +64,3 @@ def test_a_dropped_file_appears(tmp_path, monkeypatch):
     (folder / "blind.py").write_text(source)
     (entry,) = catalogue.entries(folder)
     assert (entry.name, entry.slot, entry.sentence, entry.source) == ("Blind", "masks", "Sees nothing.", "No one, 2020")
-    _, listing, names = catalogue.face("jattn.masks", "parts/masks")
-    assert listing() == names == ["Blind"]
