@@ -41,11 +41,13 @@ class Own(dict):
         )
 
     def tree_flatten_with_keys(self):
+        """The arrays by name, in one order, and beside them what is no array."""
         names = tuple(sorted(self))
         return [(jax.tree_util.DictKey(name), self[name]) for name in names], (names, self.path)
 
     @classmethod
     def tree_unflatten(cls, aux, leaves):
+        """What was taken apart, put together."""
         names, path = aux
         return cls(dict(zip(names, leaves, strict=True)), path)
 

@@ -3,8 +3,10 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 
@@ -34,6 +36,16 @@ def _shown(stub):
             assert alias.name == alias.asname
             found[alias.name] = node.module
     return found
+
+
+def unsaid(thing, name):
+    """What is public in a class or function and has no first sentence; a method may inherit its own."""
+    # a class without a docstring may have a made-up one, its signature, which ends in no period
+    faults = [] if re.match(r"\S.*?\.(\s|\Z)", (thing.__doc__ or "").split("\n\n")[0], re.S) else [name]
+    if inspect.isclass(thing):
+        methods = [each for each, value in vars(thing).items() if inspect.isfunction(value) and each[0] != "_"]
+        faults += [f"{name}.{each}" for each in methods if not inspect.getdoc(getattr(thing, each))]
+    return faults
 
 
 def _copy(root):
@@ -68,6 +80,28 @@ def test_each_name_is_written_where_its_stub_says(stub):
 
 def test_each_module_opens_with_a_sentence(stub):
     assert ast.get_docstring(ast.parse((face.ROOT / stub).with_suffix(".py").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", ["", *(f".{name}" for name in (*face.MODULES, *face.slots()))])
+def test_everything_public_says_what_it_does(name):
+    module = importlib.import_module(f"jattn{name}")
+    # a module written by hand has no list; what it defines itself is public
+    own = [each for each, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    names = getattr(module, "__all__", own)
+    things = {f"{module.__name__}.{each}": getattr(module, each) for each in names if not each.startswith("_")}
+    assert things and not [fault for each, thing in things.items() for fault in unsaid(thing, each)]
+
+
+def test_what_is_not_said_is_found():
+    class Silent(NamedTuple):
+        a: int
+
+    class Said:
+        """Says it."""
+
+        def method(self): ...
+
+    assert unsaid(Silent, "Silent") == ["Silent"] and unsaid(Said, "Said") == ["Said.method"]
 
 
 @pytest.mark.parametrize("slot", face.slots())
