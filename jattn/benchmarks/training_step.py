@@ -1,45 +1,78 @@
-"""Times one training step beside the same model in PyTorch, both in this process and in turns.
+"""Times one training step beside the same model in PyTorch, eager and compiled, all in this process and in turns."""
 
-Run by `python -m jattn.benchmarks.training_step`; prints milliseconds and the ratio, medians over interleaved rounds.
-"""
-
-import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from jattn.benchmarks import Row, turns
 from jattn.models.decoder import DecoderConfig
 from jattn.training import state
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.step import training_step
 
+EAGER, COMPILED, OURS = "PyTorch eager", "PyTorch compiled", "jattn"
+
+
+class Setting(NamedTuple):
+    """`peers` are those of `EAGER` and `COMPILED` that take part; `turns` are steps a round."""
+
+    run: Run
+    rounds: int
+    turns: int
+    peers: tuple[str, ...]
+
+
 # 853 thousand parameters, 768 tokens a step
-SETTING = Run(model=DecoderConfig(width=128, depth=4, heads=4), optimizer=AdamW(), steps=10_000, batch=12, context=64)
-ROUNDS, TURNS, WARM_UP = 9, 20, 5
+RUN = Run(model=DecoderConfig(width=128, depth=4, heads=4), optimizer=AdamW(), steps=10_000, batch=12, context=64)
+TINY = Run(model=DecoderConfig(width=16, depth=1, heads=2), optimizer=AdamW(), steps=100, batch=2, context=8)
+FULL = Setting(RUN, rounds=9, turns=20, peers=(EAGER, COMPILED))
+# torch.compile takes half a minute at any size
+SMOKE = Setting(TINY, rounds=1, turns=1, peers=(EAGER,))
 
 
-def ours(run: Run) -> Callable[[np.ndarray], float]:
-    """Our step, statistics included, as a function from tokens to the loss."""
-    step, held = training_step(run), state.fresh(run)
+def measure(setting: Setting) -> list[Row]:
+    """A row for each contender; when its first step was done, or why it does not run here, stands in the note."""
+    run = setting.run
+    tokens = np.random.default_rng(0).integers(0, run.model.vocabulary, (run.batch, run.context + 1)).astype(np.int32)
+    case = f"{run.batch} of {run.context} tokens, width {run.model.width}, layers {run.model.depth}"
+    made, memory, notes, broken = {}, {}, {}, []
+    for name in (*setting.peers, OURS):
+        began = time.perf_counter()
+        try:
+            made[name], memory[name] = ours(run, tokens) if name == OURS else peer(run, tokens, name)
+            made[name]()
+        except Exception as error:
+            # what a compiler raises where it lacks its tools has no class of its own
+            if name != COMPILED:
+                raise
+            made.pop(name, None)
+            broken.append(Row(case, name, None, None, EAGER, note=_one_line(error)))
+        notes[name] = f"first step after {time.perf_counter() - began:.0f} s"
+    taken = turns.interleaved(made, setting.rounds, setting.turns)
+    return turns.rows(case, taken, EAGER, memory, notes) + broken
 
-    def turn(tokens: np.ndarray) -> float:
+
+def ours(run: Run, tokens: np.ndarray) -> tuple[Callable[[], float], int | None]:
+    """Our step, statistics included, as a function that returns the loss, and its temporary bytes."""
+    held, batch = state.fresh(run), {"tokens": tokens}
+    step = training_step(run).lower(held, batch).compile()
+
+    def turn() -> float:
         nonlocal held
-        held, metrics = step(held, {"tokens": tokens})
+        held, metrics = step(held, batch)
         jax.block_until_ready(metrics)
         return float(metrics.loss)
 
-    return turn
+    return turn, turns.temporary_bytes(step)
 
 
-def peer(run: Run) -> Callable[[np.ndarray], float]:
-    """The same model and step in PyTorch eager: SDPA, fused AdamW, clipping; all cores."""
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError('The peer needs PyTorch, which is absent; run pip install "jattn[bench]".') from error
+def peer(run: Run, tokens: np.ndarray, kind: str) -> tuple[Callable[[], float], None]:
+    """The same model and step in PyTorch: SDPA, fused AdamW, clipping; all cores. It does not tell its memory."""
+    import torch
     from torch import nn
     from torch.nn import functional as F
 
@@ -71,10 +104,12 @@ def peer(run: Run) -> Callable[[np.ndarray], float]:
     embedding, layers = nn.Embedding(model.vocabulary, width), [Layer() for _ in range(model.depth)]
     net = nn.Sequential(embedding, *layers, nn.RMSNorm(width), nn.Linear(width, model.vocabulary, bias=False))
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
+    # shares its parameters with the net
+    called = torch.compile(net) if kind == COMPILED else net
 
-    def turn(tokens: np.ndarray) -> float:
+    def turn() -> float:
         data = torch.from_numpy(tokens).long()
-        logits = net(data[:, :-1])
+        logits = called(data[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1), data[:, 1:].flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -82,37 +117,8 @@ def peer(run: Run) -> Callable[[np.ndarray], float]:
         optimizer.step()
         return loss.item()
 
-    return turn
+    return turn, None
 
 
-def compare(contenders: dict[str, Callable[[np.ndarray], float]], run: Run, rounds: int, turns: int) -> dict:
-    """Median milliseconds a step of each contender, one a round, all in turns."""
-    draw = np.random.default_rng(0)
-    tokens = draw.integers(0, run.model.vocabulary, (run.batch, run.context + 1)).astype(np.int32)
-    taken = {name: [] for name in contenders}
-    for turn in contenders.values():
-        for _ in range(WARM_UP):
-            turn(tokens)
-    for _ in range(rounds):
-        for name, turn in contenders.items():
-            # the first pays for what its predecessor left in the caches
-            turn(tokens)
-            steps = []
-            for _ in range(turns):
-                began = time.perf_counter()
-                turn(tokens)
-                steps.append(1e3 * (time.perf_counter() - began))
-            taken[name].append(statistics.median(steps))
-    return taken
-
-
-def main() -> None:
-    taken = compare({"PyTorch eager": peer(SETTING), "jattn": ours(SETTING)}, SETTING, ROUNDS, TURNS)
-    for name, rounds in taken.items():
-        print(f"{name:14} {statistics.median(rounds):7.1f} ms a step   {min(rounds):.1f} to {max(rounds):.1f}")
-    ratios = [a / b for a, b in zip(taken["jattn"], taken["PyTorch eager"], strict=True)]
-    print(f"ratio          {statistics.median(ratios):7.2f}              {min(ratios):.2f} to {max(ratios):.2f}")
-
-
-if __name__ == "__main__":
-    main()
+def _one_line(error: Exception) -> str:
+    return f"does not run here: {(str(error).strip() or type(error).__name__).splitlines()[0]}"

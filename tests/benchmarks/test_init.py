@@ -1,0 +1,27 @@
+"""The folder is the list of benchmarks."""
+
+import pytest
+
+from jattn import benchmarks
+
+
+def test_every_file_that_measures_is_a_benchmark_and_no_other():
+    assert {"attention", "training_step"} <= set(benchmarks.names())
+    assert not {"compressors", "report", "turns", "__init__"} & set(benchmarks.names())
+
+
+@pytest.mark.parametrize("name", benchmarks.names())
+def test_every_benchmark_has_a_full_and_a_small_setting(name):
+    module = benchmarks.load(name)
+    assert callable(module.measure) and type(module.FULL) is type(module.SMOKE) and module.FULL != module.SMOKE
+
+
+def test_a_name_is_read_as_a_command_line_may_write_it():
+    assert benchmarks.load("training-step") is benchmarks.load("training_step")
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"^There is no benchmark 'atention'; the nearest is attention\.$"):
+        benchmarks.load("atention")
+    with pytest.raises(ValueError, match=r"there are attention, .*training_step\.$"):
+        benchmarks.load("zzz")
