@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from jattn import catalogue, extras
-from jattn.cli import evaluate, plot, sample, train
+from jattn.cli import bench, evaluate, plot, sample, train
 
 COMMANDS: dict[str, tuple[type, Callable[[Any, dict, bool], int]]] = {
     "train": (train.Train, train.command),
     "eval": (evaluate.Eval, evaluate.command),
     "sample": (sample.Sample, sample.command),
     "plot": (plot.Plot, plot.command),
+    "bench": (bench.Bench, bench.command),
 }
 
 

@@ -1,0 +1,73 @@
+"""`jattn bench`."""
+
+import json
+import sys
+
+import pytest
+
+from jattn import benchmarks, cli
+from jattn.benchmarks import attention, training_step
+
+
+def test_a_tiny_round_of_each_prints_and_writes_the_same(tmp_path, capsys):
+    pytest.importorskip("torch", reason="a peer is in the extra `bench`")
+    file = tmp_path / "figures.json"
+    assert cli.main(["bench", "--smoke", "--json", str(file)]) == 0
+    shown, held = capsys.readouterr().out, json.loads(file.read_text(encoding="utf-8"))
+    assert list(held["benchmarks"]) == list(benchmarks.names())
+    for name, rows in held["benchmarks"].items():
+        (block,) = [block for block in shown.split("\n\n") if block.startswith(name + "\n")]
+        # below the name and the head one line a row, in the same order
+        lines = block.splitlines()[2:]
+        assert rows and len(lines) == len(rows)
+        for line, row in zip(lines, rows, strict=True):
+            assert line.startswith(row["case"]) and row["contender"] in line
+    assert f"jax {held['versions']['jax']}" in shown.splitlines()[-1]
+
+
+def test_only_the_named_are_measured_in_the_order_named(monkeypatch, capsys):
+    order = []
+    for module in (attention, training_step):
+        monkeypatch.setattr(module, "measure", lambda setting, module=module: order.append((module, setting)) or [])
+    assert cli.main(["bench", "--only", "training-step", "attention"]) == 0
+    assert order == [(training_step, training_step.FULL), (attention, attention.FULL)]
+    assert cli.main(["bench", "--smoke", "--only", "attention"]) == 0
+    assert order[2:] == [(attention, attention.SMOKE)]
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--only", "attenton"], "There is no benchmark 'attenton'; the nearest is attention."),
+        # refused before the first is measured
+        (["--only", "attention", "zzz"], "There is no benchmark 'zzz'; there are attention, training_step"),
+        (["--smoke", "attention"], "--smoke takes no value, got 'attention'; choose benchmarks by --only NAME."),
+        (["--json", "nowhere/figures.json"], "--json names a file in a folder that exists, got 'nowhere/figures.json'"),
+        (["--onyl", "attention"], "jattn bench has no option --onyl; the nearest are --only, --json."),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_measured(words, sentence, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(attention, "measure", lambda setting: pytest.fail("measured"))
+    code, told = refused("bench", *words)
+    assert code == 2 and sentence in told
+
+
+def test_without_torch_the_others_are_measured_and_one_sentence_names_the_extra(monkeypatch, capsys, refused):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(attention, "measure", lambda setting: [])
+    assert cli.main(["bench", "--smoke"]) == 0
+    shown = capsys.readouterr()
+    sentence = 'needs torch, which is not installed; pip install "jattn[bench]" brings it.\n'
+    assert shown.err == f"The benchmark training_step {sentence}"
+    assert shown.out.startswith("attention\n") and "training_step" not in shown.out
+    assert refused("bench", "--smoke", "--only", "training_step") == (2, f"This command {sentence}")
+
+
+def test_a_wrong_result_is_one_sentence_and_code_1(monkeypatch, refused):
+    def wrong(setting):
+        attention.compare("case", (1.0,), (2.0,))
+
+    monkeypatch.setattr(attention, "measure", wrong)
+    code, told = refused("bench", "--only", "attention")
+    assert code == 1 and "mend the attention" in told
