@@ -39,6 +39,13 @@ def given(argv: Sequence[str]) -> Given:
     return found
 
 
+def bare(found: Given, name: str) -> bool:
+    """Takes a word without a value out of the options; whether it was there."""
+    if words := found.get(name):
+        raise ValueError(f"{flag(name)} takes no value, got {' '.join(words)!r}; write it alone.")
+    return found.pop(name, None) is not None
+
+
 def build(held: Any, found: Given, path: str = "") -> Any:
     """`held` with the fields that were found: first the parts chosen by name, then the fields of what was chosen."""
     changes = {}

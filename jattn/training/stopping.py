@@ -11,7 +11,8 @@ class Stopping:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self):
+    def __init__(self, told: str = "Stopping after this step; once more stops at once."):
+        self.told = told
         self.asked = False
         self.before = {}
 
@@ -30,4 +31,4 @@ class Stopping:
         self.asked = True
         self.__exit__()
         # print may not be entered again where the signal struck inside it
-        os.write(2, b"\nStopping after this step; once more stops at once.\n")
+        os.write(2, f"\n{self.told}\n".encode())

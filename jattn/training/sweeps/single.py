@@ -1,0 +1,67 @@
+"""Trains one run of a sweep to its result, in this process, from wherever an earlier one left it."""
+
+import time
+from pathlib import Path
+
+import filelock
+
+from jattn.training import checkpoint, loop
+from jattn.training.summary import Summary
+from jattn.training.sweeps import results
+from jattn.training.sweeps.names import Planned
+
+# held from before the first step until the result is written; the loop's own ends between the two
+LOCK = "sweep.lock"
+WAIT_SECONDS = 0.5
+
+
+def trained(planned: Planned) -> None:
+    """Begins or goes on with a run and writes its result; waits for a process that is at it, leaves what is done."""
+    made(planned.directory)
+    made(planned.result.parent)
+    with filelock.FileLock(planned.directory / LOCK):
+        if results.read(planned.result, planned.run) is not None:
+            print(f"{planned.name} is done already", flush=True)
+            return
+        summary = _finished(planned)
+        results.write(planned.result, results.record(planned.run, planned.directory))
+        print(summary, flush=True)
+
+
+def made(folder: Path) -> None:
+    """Makes a folder, or says that it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{str(folder)!r}: {error.strerror}"
+        raise OSError(f"A sweep's directories must be such as can be made, got {why}; name others.") from error
+
+
+def in_use(planned: Planned) -> bool:
+    """Whether another process is at this run."""
+    if not (planned.directory / LOCK).exists():
+        return False
+    lock = filelock.FileLock(planned.directory / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _finished(planned: Planned) -> Summary:
+    run, directory = planned.run, planned.directory
+    while True:
+        try:
+            if not (file := directory / checkpoint.RUN_FILE).is_file():
+                return loop.fit(run, directory)
+            if file.read_text(encoding="utf-8", errors="replace") != run.to_json():
+                raise ValueError(
+                    f"A sweep goes on with its own runs, got another run in {str(directory)!r}; move that directory."
+                )
+            return loop.resume(run, directory)
+        except BlockingIOError:
+            # one that no sweep began, as by jattn train --resume
+            print(f"waits for the process that trains in {directory}", flush=True)
+            time.sleep(WAIT_SECONDS)
