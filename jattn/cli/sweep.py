@@ -3,15 +3,17 @@
 import dataclasses
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from jattn.cli import runs
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
     from jattn.training.run import Run
     from jattn.training.sweeps.names import Planned
+    from jattn.training.sweeps.sweep import Swept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +68,21 @@ def command(held: Sweep, found: dict, asks: bool) -> int:
 
 
 def _whole(chosen: Sweep, listing: list["Run"], meant: str | None) -> int:
-    from jattn.training.sweeps import children, names
+    from jattn.training.sweeps import children, names, single, sweep
 
     home, results = _home(chosen), Path(chosen.results or Path(chosen.file).parent / "results")
     plans = names.planned(listing, home, results)
     if meant is not None and plans[chosen.index].name[-names.DIGITS :] != meant[-names.DIGITS :]:
         raise ValueError(f"A sweep's file must stay as it is, got another RUNS[{chosen.index}]; begin the sweep again.")
     again = [sys.executable, "-m", "jattn", "sweep", chosen.file, "--dir", str(home), "--results", str(results)]
-    return _taken(chosen, plans, lambda planned: children.begun(planned, [*again, "--index", str(planned.index)]))
+    if chosen.index is not None:
+        single.trained(plans[chosen.index])
+        return 0
+
+    def begin(planned: "Planned") -> "Popen":
+        return children.begun(planned, [*again, "--index", str(planned.index)])
+
+    return _told(sweep.carried_out(plans, begin, chosen.jobs))
 
 
 def _smoke(chosen: Sweep, listing: list["Run"]) -> int:
@@ -89,16 +98,11 @@ def _smoke(chosen: Sweep, listing: list["Run"]) -> int:
     for planned in plans:
         shutil.rmtree(planned.directory, ignore_errors=True)
         planned.result.unlink(missing_ok=True)
-    return _taken(dataclasses.replace(chosen, index=None), plans, sweep.Here)
+    with short.compiled_fast():
+        return _told(sweep.carried_out(plans, short.Once()))
 
 
-def _taken(chosen: Sweep, plans: list["Planned"], begin: Callable[["Planned"], Any]) -> int:
-    from jattn.training.sweeps import single, sweep
-
-    if chosen.index is not None:
-        single.trained(plans[chosen.index])
-        return 0
-    swept = sweep.carried_out(plans, begin, chosen.jobs)
+def _told(swept: "Swept") -> int:
     print(f"\n{swept}")
     return 1 if swept.failed else 0
 

@@ -1,10 +1,17 @@
 """Shortens a run to seconds, with every stage in it: what would fail after hours fails at once."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+
+import jax
 
 from jattn.part import part
 from jattn.training.run import Run
 from jattn.training.sources import Examples, Source
+from jattn.training.sweeps import results
+from jattn.training.sweeps.names import Planned
+from jattn.training.sweeps.sweep import Here
 
 STEPS, BATCH, CONTEXT = 4, 2, 16
 HELD_OUT = 8
@@ -40,3 +47,30 @@ def shortened(run: Run) -> Run:
         evaluate_every=min(run.evaluate_every, STEPS // 2),
         checkpoint_every=min(run.checkpoint_every, STEPS // 2),
     )
+
+
+class Once:
+    """Begins shortened runs in this process; of those that differ in seed alone one trains, and stands for the others.
+
+    Compiling is nearly all of such a run's time, and each seed would be compiled anew.
+    """
+
+    def __init__(self):
+        self.first: dict[Run, Planned] = {}
+
+    def __call__(self, planned: Planned) -> Here:
+        first = self.first.setdefault(dataclasses.replace(planned.run, seed=0), planned)
+        if first is not planned and results.read(first.result, first.run):
+            results.write(planned.result, results.record(planned.run, first.directory))
+        return Here(planned)
+
+
+@contextlib.contextmanager
+def compiled_fast() -> Iterator[None]:
+    """Lets XLA compile without optimizing: a few short steps never earn that back."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)

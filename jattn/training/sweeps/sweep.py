@@ -39,21 +39,24 @@ def sweep(runs: Sequence[Run], directory: Path, results: Path) -> Swept:
 
     Runs train in directories under `directory`, their words in `log.txt` there, and leave one file each in `results`.
     """
-    return carried_out(names.planned(runs, directory, results), Here, 1)
+    return carried_out(names.planned(runs, directory, results), Here)
 
 
-def carried_out(plans: Sequence[Planned], begin: Begin, jobs: int) -> Swept:
-    """Begins what is neither done nor in use elsewhere, at most `jobs` at a time, and tells of each in a line."""
+def carried_out(plans: Sequence[Planned], begin: Begin, jobs: int | None = None) -> Swept:
+    """Begins what is neither done nor in use elsewhere, and tells of each in a line.
+
+    `jobs` is how many processes `begin` may have begun at a time; None where it begins none and runs are over at once.
+    """
     done = sum(_done(planned) for planned in plans)
     if done:
         print(f"{table(plans, {})}\n\n{done} of {len(plans)} runs are done.", flush=True)
-    # a run in this process asks by itself
-    stops = contextlib.nullcontext(Stopping()) if begin is Here else Stopping("Stopping; each run saves first.")
+    # a run in this process is asked by itself
+    stops = contextlib.nullcontext(Stopping()) if jobs is None else Stopping("Stopping; each run saves first.")
     with stops as stopping:
-        sweeping = _Sweeping(plans, begin, jobs)
+        sweeping = _Sweeping(plans, begin, jobs or 1)
         try:
             while sweeping.goes_on() and not stopping.asked:
-                time.sleep(POLL_SECONDS if begin is not Here else 0)
+                time.sleep(POLL_SECONDS)
             sweeping.stop()
         except KeyboardInterrupt:
             stopping.asked = True

@@ -6,7 +6,7 @@ from jattn.training import checkpoint, metrics
 from jattn.training.sweeps import results
 from jattn.training.sweeps.names import Planned
 
-REACHED = ("training loss", "held-out loss", "steps", "seconds", "state")
+REACHED = ("training loss", "held-out loss", "steps done", "seconds", "state")
 
 
 def table(plans: Sequence[Planned], failed: Mapping[int, str]) -> str:
