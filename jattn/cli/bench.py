@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from jattn import extras
 from jattn.cli import runs
@@ -13,15 +14,17 @@ from jattn.cli import runs
 class Bench:
     """Measures time beside named peers in the same process, and memory; --smoke runs a tiny round of each benchmark."""
 
+    FIRST: ClassVar[str] = "only"
+
     only: tuple[str, ...] = ()
     json: str | None = None
 
 
 def command(held: Bench, found: dict, asks: bool) -> int:
     """Prints a table for each benchmark as soon as it is measured, and writes the same to a file where one is named."""
-    smoke = found.pop("smoke", None)
-    if smoke:
-        raise ValueError(f"--smoke takes no value, got {' '.join(smoke)!r}; choose benchmarks by --only NAME.")
+    from jattn.cli import options
+
+    smoke = options.bare(found, "smoke")
     if (chosen := runs.built(held, found, asks, "bench")) is None:
         return 0
     if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
@@ -38,7 +41,7 @@ def command(held: Bench, found: dict, asks: bool) -> int:
     for name in chosen.only or benchmarks.names():
         try:
             module = modules.get(name) or benchmarks.load(name)
-            measured[name] = module.measure(module.FULL if smoke is None else module.SMOKE)
+            measured[name] = module.measure(module.SMOKE if smoke else module.FULL)
         except ModuleNotFoundError as error:
             # one that nobody named may be left out
             told = extras.sentence(f"The benchmark {name}", error)

@@ -34,9 +34,7 @@ def command(held: Train, found: dict, asks: bool) -> int:
 
     # before XLA's threads begin, which keep the settings they find
     memory.keep_freed()
-    if "smoke" in found:
-        if found.pop("smoke"):
-            raise ValueError("--smoke takes no value; write --steps N for the length of a run.")
+    if options.bare(found, "smoke"):
         found["preset"] = ["smoke"]
     own = {field.name for field in dataclasses.fields(held)}
     chosen = options.build(held, {name: words for name, words in found.items() if name in own})

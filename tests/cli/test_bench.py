@@ -29,7 +29,7 @@ def test_only_the_named_are_measured_in_the_order_named(monkeypatch, capsys):
     order = []
     for module in (attention, training_step):
         monkeypatch.setattr(module, "measure", lambda setting, module=module: order.append((module, setting)) or [])
-    assert cli.main(["bench", "--only", "training-step", "attention"]) == 0
+    assert cli.main(["bench", "training-step", "attention"]) == 0
     assert order == [(training_step, training_step.FULL), (attention, attention.FULL)]
     assert cli.main(["bench", "--smoke", "--only", "attention"]) == 0
     assert order[2:] == [(attention, attention.SMOKE)]
@@ -38,10 +38,10 @@ def test_only_the_named_are_measured_in_the_order_named(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["--only", "attenton"], "There is no benchmark 'attenton'; the nearest is attention."),
+        (["attenton"], "There is no benchmark 'attenton'; the nearest is attention."),
         # refused before the first is measured
-        (["--only", "attention", "zzz"], "There is no benchmark 'zzz'; there are attention, training_step"),
-        (["--smoke", "attention"], "--smoke takes no value, got 'attention'; choose benchmarks by --only NAME."),
+        (["--only", "attention", "zzz"], "There is no benchmark 'zzz'; there are attention, saves, training_step"),
+        (["--smoke", "attention"], "--smoke takes no value, got 'attention'; write it alone."),
         (["--json", "nowhere/figures.json"], "--json names a file in a folder that exists, got 'nowhere/figures.json'"),
         (["--onyl", "attention"], "jattn bench has no option --onyl; the nearest are --only, --json."),
     ],

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from jattn import cli
@@ -132,8 +133,9 @@ def test_a_directory_in_use_is_one_sentence(begun, refused):
 
 
 def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_is_whole(begun, capsys):
-    # JAX would warn that it cannot keep what it compiled
-    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    # what was compiled is read and never written: JAX would warn that it cannot
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    environment = {**os.environ, **cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
     child = subprocess.run(
         # 16 KiB: less than the arrays of a checkpoint, more than all else that a run writes
         ["bash", "-c", 'ulimit -f 16; exec "$@"', "-", sys.executable, "-m", "jattn", "train", "--resume", str(begun)],
