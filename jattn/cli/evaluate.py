@@ -25,7 +25,7 @@ def command(held: Eval, found: dict, asks: bool) -> int:
 
     run, variables = runs.trained(home, chosen.steps)
     if chosen.text:
-        whole = text.read(chosen.text)
+        whole = text.joined(chosen.text)
         if len(whole) <= run.context:
             raise ValueError(f"--text must hold more bytes than the context {run.context}, got {len(whole)}; add text.")
         examples = Sliding(whole, run.context)

@@ -8,7 +8,11 @@ import grain
 import numpy as np
 from jaxtyping import Float, Int
 
+from jattn.training.pieces import Pieces
 from jattn.training.sources import Examples
+
+# bytes, or tokens that are read when a slice asks for them
+Tokens = bytes | Int[np.ndarray, " n"] | Pieces
 
 
 # every window of an epoch asks, and a generator costs more than the window
@@ -18,7 +22,12 @@ def offset(seed: int, epoch: int, most: int) -> int:
     return int(np.random.default_rng((seed, epoch)).integers(most + 1))
 
 
-def check_length(text: bytes, context: int) -> None:
+def sliceable(text: Tokens) -> Int[np.ndarray, " n"] | Pieces:
+    """Bytes as an array that shares their memory; anything else as it is."""
+    return np.frombuffer(text, np.uint8) if isinstance(text, bytes) else text
+
+
+def check_length(text: Tokens, context: int) -> None:
     """Refuses a text that holds no window."""
     if len(text) <= context:
         raise ValueError(
@@ -28,14 +37,14 @@ def check_length(text: bytes, context: int) -> None:
 
 
 class Windows:
-    """Windows of context + 1 bytes side by side, each epoch from an offset of its own drawn from the seed.
+    """Windows of context + 1 tokens side by side, each epoch from an offset of its own drawn from the seed.
 
-    Neighbours share one byte: it is the last target of one and the first input of the next.
+    Neighbours share one token: it is the last target of one and the first input of the next.
     """
 
-    def __init__(self, text: bytes, context: int, seed: int):
+    def __init__(self, text: Tokens, context: int, seed: int):
         check_length(text, context)
-        self.text = np.frombuffer(text, np.uint8)
+        self.text = sliceable(text)
         self.context = context
         self.seed = seed
         # one context of slack, so that an offset never loses a window
@@ -61,8 +70,8 @@ class Sliding:
     So every byte but the first is scored once, and beyond the first context each is given at least half of one.
     """
 
-    def __init__(self, text: bytes, context: int):
-        self.text = np.frombuffer(text, np.uint8)
+    def __init__(self, text: Tokens, context: int):
+        self.text = sliceable(text)
         self.context = context
         self.stride = max(1, context // 2)
 
