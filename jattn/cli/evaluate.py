@@ -32,6 +32,8 @@ def command(held: Eval, found: dict, asks: bool) -> int:
     else:
         examples = run.source.held_out(run.context)
     size = evaluate.batch_size(run, examples)
-    loss = evaluate.loss_on(evaluate.scorer(run), variables, examples, range(len(examples)), size)
-    print(f"{loss:.4f} nats per byte on {', '.join(chosen.text) or 'the held-out text'}")
+    numbers = evaluate.whole(examples)
+    loss = evaluate.loss_on(evaluate.scorer(run), variables, examples, numbers, size)
+    share = "" if len(numbers) == len(examples) else f"{len(numbers):,} of {len(examples):,} windows of "
+    print(f"{loss:.4f} nats per byte on {share}{', '.join(chosen.text) or 'the held-out text'}")
     return 0

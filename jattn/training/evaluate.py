@@ -1,6 +1,6 @@
-"""The held-out loss, in nats per token: every token scored once, given at least half a context."""
+"""The held-out loss, in nats per token: every token scored once, or a fixed sample of a long text's windows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import numpy as np
@@ -16,6 +16,10 @@ from jattn.training.sources import Examples
 BATCH_TOKENS = 4096
 # windows of the cheap evaluation during training
 SAMPLE = 256
+# tokens that are scored at the end, about: minutes on a CPU; windows spread over a longer text stand for the rest
+MOST_TOKENS = 1 << 20
+# up to so many windows the sample is the head of a permutation, 8 bytes a window
+MOST_PERMUTED = 1 << 20
 
 Score = Callable[[Variables, Int[Array, "b n"], Float[Array, "b t"]], Float[Array, ""]]
 
@@ -51,13 +55,23 @@ def batch_size(run: Run, examples: Examples) -> int:
     return max(1, min(BATCH_TOKENS // run.context, len(examples)))
 
 
+def whole(examples: Examples) -> Sequence[int]:
+    """Numbers of the windows that score all that is held out, or of evenly spaced ones that score `MOST_TOKENS`."""
+    count = len(examples)
+    # every window scores as many tokens as the one in the middle, but for the first and the last
+    most = max(1, MOST_TOKENS // max(1, int(examples[count // 2]["scored"].sum())))
+    return range(count) if count <= most else [number * count // most for number in range(most)]
+
+
 def held_out_loss(run: Run, variables: Variables) -> float:
-    """The loss on the whole held-out text."""
+    """The loss on all that is held out, or on the windows that stand for it."""
     examples = run.source.held_out(run.context)
-    return loss_on(scorer(run), variables, examples, range(len(examples)), batch_size(run, examples))
+    return loss_on(scorer(run), variables, examples, whole(examples), batch_size(run, examples))
 
 
 def sample(run: Run, examples: Examples) -> list[int]:
     """Numbers of the windows that stand for the held-out text during training: the seed's choice, always the same."""
-    chosen = np.random.default_rng(run.seed).permutation(len(examples))[:SAMPLE]
+    random, count = np.random.default_rng(run.seed), len(examples)
+    few = count <= MOST_PERMUTED
+    chosen = random.permutation(count)[:SAMPLE] if few else random.choice(count, SAMPLE, replace=False)
     return sorted(int(number) for number in chosen)

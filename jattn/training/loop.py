@@ -185,7 +185,7 @@ class Training:
         """The held-out loss: of the sample during training, of the whole text after the last step."""
         whole = int(train_state.step) == self.run.steps
         bar.set_description("held-out loss, whole text" if whole else "held-out loss")
-        numbers = range(len(self.held_out)) if whole else self.sample
+        numbers = evaluate.whole(self.held_out) if whole else self.sample
         size = evaluate.batch_size(self.run, self.held_out)
         variables = Variables(train_state.params, train_state.buffers)
         loss = evaluate.loss_on(self.score, variables, self.held_out, numbers, size)

@@ -20,10 +20,10 @@ class Run:
     """Equal runs give equal losses on one machine; its `repr` opens the log and its JSON is `run.json`.
 
     `steps` are optimizer steps on `batch` windows of `context` tokens each. `evaluate_every` and `checkpoint_every`
-    are in steps; both happen at the end too, where all that is held out is scored, before that a sample of it.
-    `remat="block"` recomputes each block in the backward pass; `accumulate` cuts the batch of a step into that many
-    equal pieces, run one after another: the same step in less memory. `init_from` is another run's directory, whose
-    newest params and buffers this one begins with.
+    are in steps; both happen at the end too, where all that is held out is scored, or evenly spaced windows of a very
+    long text; before that a sample of 256 windows. `remat="block"` recomputes each block in the backward pass;
+    `accumulate` cuts the batch of a step into that many equal pieces, run one after another: the same step in less
+    memory. `init_from` is another run's directory, whose newest params and buffers this one begins with.
     """
 
     model: DecoderConfig = DecoderConfig()

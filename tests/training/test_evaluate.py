@@ -46,6 +46,48 @@ def test_the_sample_is_the_seeds_choice_without_repeats():
     assert len(evaluate.sample(TINY, Sliding(TEXT, 6))) == len(Sliding(TEXT, 6))
 
 
+class Counted:
+    """Windows that score eight tokens each, the first sixteen, of which none is made before it is asked for."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, number):
+        return {"tokens": np.zeros(17, np.int32), "scored": np.arange(16) >= (8 if number else 0)}
+
+
+def test_up_to_the_most_tokens_every_window_is_scored():
+    most = evaluate.MOST_TOKENS // 8
+    assert list(evaluate.whole(Counted(most))) == list(range(most))
+    assert len(evaluate.whole(Sliding(bytes(3), 2000))) == 1
+
+
+def test_of_a_longer_text_evenly_spaced_windows_are_scored():
+    most, many = evaluate.MOST_TOKENS // 8, 10**10
+    chosen = np.array(evaluate.whole(Counted(many)))
+    assert len(chosen) == most and chosen[0] == 0 and many - chosen[-1] <= many // most + 1
+    assert set(np.diff(chosen)) <= {many // most, many // most + 1}
+
+
+def test_the_sample_of_a_short_text_is_the_head_of_a_permutation():
+    # the figures of the embedded text depend on it
+    for run_seed in (0, 3):
+        run = Run(**{**vars(TINY), "seed": run_seed})
+        expected = np.sort(np.random.default_rng(run_seed).permutation(5000)[: evaluate.SAMPLE])
+        np.testing.assert_array_equal(evaluate.sample(run, Counted(5000)), expected)
+
+
+def test_the_sample_of_a_huge_text_is_drawn_without_a_permutation():
+    # a permutation of as many would take 8 TB
+    chosen = evaluate.sample(TINY, Counted(10**12))
+    assert chosen == sorted(set(chosen)) == evaluate.sample(TINY, Counted(10**12)) and len(chosen) == evaluate.SAMPLE
+    assert chosen[0] < 10**11 and chosen[-1] > 9 * 10**11
+    assert chosen != evaluate.sample(Run(**{**vars(TINY), "seed": 1}), Counted(10**12))
+
+
 def test_a_run_is_scored_on_all_that_its_source_holds_out(tmp_path):
     (tmp_path / "text").write_bytes(TEXT * 10)
     run = Run(**{**vars(TINY), "source": Text((str(tmp_path / "text"),))})
