@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / "jattn_jax_cache"))
@@ -23,3 +24,13 @@ import tests.typecheck  # noqa: E402, F401
 # shapes in signatures are checked at every call; not where a part refuses a wrong option itself, which comes later
 CHECKED = ["jattn.numerics", "jattn.engines", "jattn.parts.normalizers", "jattn.parts.positions"]
 install_import_hook(CHECKED, "tests.typecheck.checked")
+
+
+@pytest.fixture(scope="session")
+def shakespeare_folder(tmp_path_factory):
+    """The embedded works as a prepared data set."""
+    from jattn.training.data import prepare_shakespeare
+
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare_shakespeare.main(["--data-dir", str(folder)])
+    return folder

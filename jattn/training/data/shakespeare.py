@@ -10,6 +10,8 @@ import lzma
 
 # a tragedy, a romance and a comedy, whole: a split inside a play would have its names on both sides
 HELD_OUT = ("macbeth", "tempest", "twelfth_night")
+# what stands between two works and behind the last one
+BETWEEN, END = b"\n\n", b"\n"
 
 
 def unpack(packed: bytes) -> dict[str, bytes]:
@@ -28,15 +30,25 @@ def works() -> dict[str, bytes]:
     return unpack(importlib.resources.files("jattn.training.data").joinpath("shakespeare.xz").read_bytes())
 
 
+def train_works() -> dict[str, bytes]:
+    """The 39 works that are not held out, sorted by name."""
+    return {name: text for name, text in works().items() if name not in HELD_OUT}
+
+
+def held_out_works() -> dict[str, bytes]:
+    """The three plays held out, sorted by name."""
+    return {name: text for name, text in works().items() if name in HELD_OUT}
+
+
 def train_text() -> bytes:
-    """The 39 works that are not held out, sorted by name, joined by blank lines."""
-    return _joined([text for name, text in works().items() if name not in HELD_OUT])
+    """The 39 works that are not held out, joined by blank lines."""
+    return _joined(train_works())
 
 
 def held_out_text() -> bytes:
-    """The three plays held out, sorted by name, joined by blank lines."""
-    return _joined([text for name, text in works().items() if name in HELD_OUT])
+    """The three plays held out, joined by blank lines."""
+    return _joined(held_out_works())
 
 
-def _joined(texts: list[bytes]) -> bytes:
-    return b"\n\n".join(texts) + b"\n"
+def _joined(works: dict[str, bytes]) -> bytes:
+    return BETWEEN.join(works.values()) + END
