@@ -20,12 +20,13 @@ class Summary(NamedTuple):
     first: int = 0
 
     def __str__(self) -> str:
+        unit = self.run.source.unit
         tokens = self.run.steps * self.run.batch * self.run.context
         since = f"since step {self.first:,}" if self.first else "in all"
         lines = [
-            f"held-out loss    {self.held_out_loss:.4f} nats per byte",
-            f"training loss    {self.train_loss:.4f} nats per byte, the mean of the last twentieth",
-            f"trained on       {tokens:,} bytes in {self.run.steps:,} steps, {self.seconds:.0f} s {since}",
+            f"held-out loss    {self.held_out_loss:.4f} nats per {unit}",
+            f"training loss    {self.train_loss:.4f} nats per {unit}, the mean of the last twentieth",
+            f"trained on       {tokens:,} {unit}s in {self.run.steps:,} steps, {self.seconds:.0f} s {since}",
         ]
         if self.run.source.references:
             lines.append("beside it, on the same held-out text, in nats per byte:")

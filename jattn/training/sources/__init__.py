@@ -22,6 +22,11 @@ class Source(Part):
     # what others reach on the held-out part, in nats per token, by name
     references: ClassVar[dict[str, float]] = {}
 
+    @property
+    def unit(self) -> str:
+        """What one token is called: 256 of them are bytes."""
+        return "byte" if self.vocabulary == 256 else "token"
+
     def train(self, context: int, seed: int) -> Examples:
         """Examples to train on, `len` an epoch, numbered on and on over epochs: `tokens` "n", n = context + 1."""
         raise NotImplementedError

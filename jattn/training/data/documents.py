@@ -1,0 +1,135 @@
+"""Reads the documents of a prepared data set at random, as one row of tokens that is never built."""
+
+import collections
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from tqdm import tqdm
+
+from jattn.training.data.prepared import NEED_TENSORFLOW, PLAIN, READ, broken
+from jattn.training.data.shakespeare import BETWEEN, END
+from jattn.training.pieces import Pieces
+
+# decoded documents that are kept for the next windows; a single larger one is kept too
+CACHE_BYTES = 64 << 20
+
+
+class Documents:
+    """Documents by number, decoded when asked for; those asked for last are kept, up to `CACHE_BYTES`."""
+
+    def __init__(self, count: int, decode: Callable[[int], Int[np.ndarray, " n"]]):
+        self.count = count
+        self.decode = decode
+        self.kept: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
+        self.bytes = 0
+        # a data loader may read in several threads
+        self.lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Int[np.ndarray, " n"]:
+        with self.lock:
+            if number in self.kept:
+                self.kept.move_to_end(number)
+                return self.kept[number]
+            found = self.kept[number] = self.decode(number)
+            self.bytes += found.nbytes
+            while self.bytes > CACHE_BYTES and len(self.kept) > 1:
+                self.bytes -= self.kept.popitem(last=False)[1].nbytes
+            return found
+
+
+def stream(builder: Any, split: str, feature: str | None, vocabulary: int) -> Pieces:
+    """A split's documents one after another, texts with a blank line between them.
+
+    Documents whose length the feature does not fix are read once to learn it. Tokens that the vocabulary lacks are
+    refused when they are read.
+    """
+    import tensorflow_datasets as tfds
+
+    name = choose(builder.info.features, feature)
+    kind = builder.info.features[name]
+    # the others are not decoded
+    decoder = tfds.features.FeaturesDict({name: kind})
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    records = builder.as_data_source(split=split, deserialize_method=raw)
+    last = len(records) - 1
+
+    def decode(number: int) -> Int[np.ndarray, " n"]:
+        try:
+            value = decoder.deserialize_example_np(records[number])[name]
+        except Exception as error:
+            raise broken(Path(builder.data_dir), error) from error
+        if texts(kind):
+            # an optional text may be None
+            tokens = np.frombuffer((value or b"") + (BETWEEN if number < last else END), np.uint8)
+        else:
+            tokens = np.asarray(value, kind.np_dtype)
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary:
+            wrong = tokens[(tokens < 0) | (tokens >= vocabulary)][0]
+            raise ValueError(
+                f"Dataset.vocabulary must hold every token, got {wrong} in document {number:,} of {split} for a "
+                f"vocabulary of {vocabulary}; give --source.vocabulary and --model.vocabulary the size they need."
+            )
+        return tokens
+
+    documents = Documents(len(records), decode)
+    (fixed,) = kind.shape or (None,)
+    if fixed is not None:
+        # the first is read at once, so that a vocabulary too small is most often refused before a run begins
+        documents[0]
+        lengths = np.full(len(documents), fixed)
+    else:
+        numbers = tqdm(range(len(documents)), f"lengths of {split}", unit="document", leave=False, delay=1)
+        lengths = [len(documents[number]) for number in numbers]
+    return Pieces(lengths, lambda number, start, stop: documents[number][start:stop])
+
+
+def choose(features: Any, feature: str | None) -> str:
+    """The name of the feature that is read: the one asked for, or `text`, or the only one that can be."""
+    if type(features).__name__ != "FeaturesDict":
+        raise ValueError(f"A data set must have features by name, got {type(features).__name__}; prepare it with some.")
+    if feature is None:
+        fitting = [name for name in features if texts(features[name]) or rows(features[name])]
+        if "text" in fitting:
+            return "text"
+        if len(fitting) != 1:
+            which = f"{len(fitting)} of {', '.join(features)}"
+            raise ValueError(
+                f"A data set must have one text or row of whole numbers, got {which}; name one with --source.feature."
+            )
+        return fitting[0]
+    if feature not in features:
+        raise ValueError(
+            f"Dataset.feature must be one of {', '.join(features)}, got {feature!r}; name one of these or none."
+        )
+    kind = type(features[feature]).__name__
+    if kind in NEED_TENSORFLOW:
+        raise ValueError(f"Dataset.feature must need no TensorFlow, got {feature!r}, which is {kind}; {PLAIN}.")
+    if not texts(features[feature]) and not rows(features[feature]):
+        raise ValueError(
+            f"Dataset.feature must be a text or a row of whole numbers, got {feature!r}, which is "
+            f"{kind} of shape {features[feature].shape}; prepare it as one of these."
+        )
+    return feature
+
+
+def texts(feature: Any) -> bool:
+    """Whether a feature is one text."""
+    return _plain(feature) and feature.shape == () and feature.np_dtype == np.object_
+
+
+def rows(feature: Any) -> bool:
+    """Whether a feature is a row of whole numbers."""
+    return _plain(feature) and len(feature.shape) == 1 and np.issubdtype(feature.np_dtype, np.integer)
+
+
+def _plain(feature: Any) -> bool:
+    # a Sequence answers for what it holds, so its own class is asked
+    inner = feature.feature if type(feature).__name__ == "Sequence" else feature
+    return type(feature).__name__ in READ and type(inner).__name__ in READ | {"ClassLabel"} - {"Sequence"}

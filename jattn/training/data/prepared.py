@@ -1,0 +1,115 @@
+"""Finds data sets that tensorflow-datasets has prepared as ArrayRecord, and opens them without TensorFlow."""
+
+import difflib
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# the one that we prepare ourselves, and the module that does
+OWN, OWN_MODULE = "jattn_shakespeare", "jattn.training.data.prepare_shakespeare"
+INFO, FEATURES = "dataset_info.json", "features.json"
+# these import TensorFlow, some as soon as a data set that holds one is opened
+NEED_TENSORFLOW = {"Image", "LabeledImage", "Audio", "Video"}
+NEED_IT_TO_OPEN = {"Audio", "Video"}
+PLAIN = "prepare it with the values as a plain Tensor, of uint8 for pixels or int16 for sound"
+# features of a text, and of rows of whole numbers
+READ = {"Text", "Tensor", "Scalar", "Sequence"}
+
+
+def find(dataset: str, data_dir: str | None) -> Path:
+    """The folder of a data set by its name, `name/config` or `name:version`, or by the folder itself."""
+    given = Path(dataset).expanduser()
+    if (given / INFO).is_file():
+        return given
+    folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    here = prepared(folder)
+    name, _, version = dataset.partition(":")
+    fitting = [name] if name in here else [each for each in here if each.startswith(f"{name}/")]
+    if len(fitting) == 1:
+        versions = here[fitting[0]]
+        if version in versions or not version:
+            return versions[version or max(versions, key=_order)]
+        rule = f"a version of {fitting[0]} that is prepared, of {', '.join(sorted(versions, key=_order))}"
+        raise FileNotFoundError(f"Dataset.dataset must name {rule}, got {dataset!r}; leave it out for the newest.")
+    rule = f"Dataset.dataset must name what is prepared in {str(folder)!r}, or be a folder that holds {INFO}"
+    if name == OWN:
+        raise FileNotFoundError(f"{rule}, got {dataset!r}, which is not prepared yet; run {command(OWN, folder)}.")
+    near = fitting or difflib.get_close_matches(name, {*here, OWN}, 3, 0.5)
+    cure = f"did you mean {' or '.join(near)}" if near else f"it has {', '.join(sorted(here)) or 'none'}"
+    if OWN in near and OWN not in here:
+        cure += f", which {command(OWN, folder)} prepares"
+    raise FileNotFoundError(f"{rule}, got {dataset!r}; {cure}.")
+
+
+def prepared(folder: Path) -> dict[str, dict[str, Path]]:
+    """The data sets in a folder: `name` or `name/config` to version to where it lies."""
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted((*folder.glob(f"*/*/{INFO}"), *folder.glob(f"*/*/*/{INFO}"))):
+        *steps, version = file.parent.relative_to(folder).parts
+        # a preparation that was cut short leaves its folder behind
+        if not version.startswith("incomplete."):
+            found.setdefault("/".join(steps), {})[version] = file.parent
+    return found
+
+
+def _order(version: str) -> list[int]:
+    return [int(step) if step.isdigit() else -1 for step in version.split(".")]
+
+
+def command(name: str, folder: Path) -> str:
+    """What one types to prepare a data set in a folder; needs TensorFlow only where the data set itself does."""
+    if name == OWN:
+        return f"python -m {OWN_MODULE} --data-dir {shlex.quote(str(folder))}"
+    made = f'tfds.builder("{name}", data_dir="{folder}", file_format="array_record").download_and_prepare()'
+    return f"python -c {shlex.quote(f'import tensorflow_datasets as tfds; {made}')}"
+
+
+def opened(place: Path) -> Any:
+    """The builder of tensorflow-datasets for a prepared folder; what needs TensorFlow to be read is refused."""
+    try:
+        info, features = (json.loads((place / file).read_text(encoding="utf-8")) for file in (INFO, FEATURES))
+        name, kind = info["name"], info.get("fileFormat", "tfrecord")
+        classes = {*_classes(features), features["pythonClassName"]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise broken(place, error) from error
+    if kind != "array_record":
+        # tensorflow-datasets refuses to write a second format into the same folder
+        config = info.get("configName")
+        home = place.absolute().parents[2 if config else 1]
+        other = command(f"{name}/{config}" if config else name, home.with_name(f"{home.name}-array-record"))
+        raise ValueError(
+            f"A data set must be prepared as array_record to be read without TensorFlow, got {kind} in {str(place)!r}; "
+            f"run {other} and name that folder with --data-dir."
+        )
+    # the file names classes, and tensorflow-datasets would import any module that it names
+    if foreign := sorted(each for each in classes if not each.startswith("tensorflow_datasets.")):
+        raise ValueError(
+            f"Features must be tensorflow-datasets' own, got {foreign[0]} in {str(place)!r}; leave it out."
+        )
+    if heavy := sorted(NEED_IT_TO_OPEN & {each.rpartition(".")[2] for each in classes}):
+        raise ValueError(f"A data set must need no TensorFlow to be opened, got {heavy[0]} in {str(place)!r}; {PLAIN}.")
+    import tensorflow_datasets
+
+    try:
+        return tensorflow_datasets.builder_from_directory(str(place))
+    except Exception as error:
+        raise broken(place, error) from error
+
+
+def broken(place: Path, error: Exception) -> ValueError:
+    """What to raise where a prepared folder cannot be read."""
+    why = f"{str(place)!r} ({type(error).__name__}: {error})"
+    return ValueError(f"A prepared data set must be as tensorflow-datasets writes it, got {why}; prepare it again.")
+
+
+def _classes(features: Any) -> Iterator[str]:
+    """Every class that a features.json names, at any depth."""
+    if isinstance(features, dict):
+        for key, value in features.items():
+            # "type" in the files of old versions
+            if key in ("pythonClassName", "type") and isinstance(value, str):
+                yield value
+            yield from _classes(value)
