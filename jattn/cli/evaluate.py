@@ -25,6 +25,7 @@ def command(held: Eval, found: dict, asks: bool) -> int:
 
     run, variables = runs.trained(home, chosen.steps)
     if chosen.text:
+        runs.check_bytes(run, "jattn eval --text")
         whole = text.joined(chosen.text)
         if len(whole) <= run.context:
             raise ValueError(f"--text must hold more bytes than the context {run.context}, got {len(whole)}; add text.")
@@ -35,5 +36,5 @@ def command(held: Eval, found: dict, asks: bool) -> int:
     numbers = evaluate.whole(examples)
     loss = evaluate.loss_on(evaluate.scorer(run), variables, examples, numbers, size)
     share = "" if len(numbers) == len(examples) else f"{len(numbers):,} of {len(examples):,} windows of "
-    print(f"{loss:.4f} nats per byte on {share}{', '.join(chosen.text) or 'the held-out text'}")
+    print(f"{loss:.4f} nats per {run.source.unit} on {share}{', '.join(chosen.text) or 'the held-out text'}")
     return 0

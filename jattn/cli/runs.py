@@ -42,6 +42,13 @@ def directory(named: str | None) -> Path:
     return runs[-1].parent
 
 
+def check_bytes(run: Any, command: str) -> None:
+    """Refuses a run whose tokens are no bytes, for a command that reads or writes text."""
+    if run.source.unit != "byte":
+        rule = f"{command} needs a run on bytes, a vocabulary of 256"
+        raise ValueError(f"{rule}, got {run.source.vocabulary}; jattn eval without --text measures this run.")
+
+
 def trained(home: Path, steps: int | None) -> tuple[Any, Any]:
     """A directory's run, and the arrays it had after so many steps, or last."""
     from jattn.part import Variables

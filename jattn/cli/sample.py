@@ -40,6 +40,7 @@ def command(held: Sample, found: dict, asks: bool) -> int:
     from jattn.training import state
 
     run, variables = runs.trained(home, None)
+    runs.check_bytes(run, "jattn sample")
     model = state.decoder(dataclasses.replace(run, model=within(run.model, run.context)))
     nnx.update(model, variables.params, variables.buffers)
     # in bytes, as the command line gave them

@@ -17,6 +17,8 @@ class Train:
     resume: str | None = None
     preset: str | None = None
     text: tuple[str, ...] = ()
+    dataset: str | None = None
+    data_dir: str | None = None
     workers: int = 0
     tensorboard: str | None = None
 
@@ -25,6 +27,10 @@ class Train:
             raise ValueError(f"--workers must be at least 0, got {self.workers}; 0 reads without threads of its own.")
         if self.resume is not None and self.dir is not None:
             raise ValueError(f"--resume names the directory itself, got --dir {self.dir} too; leave --dir out.")
+        if self.text and self.dataset:
+            raise ValueError(f"A run trains on --text or on --dataset, got both, {self.dataset!r}; leave one out.")
+        if self.data_dir and not self.dataset:
+            raise ValueError(f"--data-dir says where --dataset lies, got {self.data_dir!r} alone; add --dataset NAME.")
 
 
 def command(held: Train, found: dict, asks: bool) -> int:
@@ -39,6 +45,10 @@ def command(held: Train, found: dict, asks: bool) -> int:
     own = {field.name for field in dataclasses.fields(held)}
     chosen = options.build(held, {name: words for name, words in found.items() if name in own})
     fields = {name: words for name, words in found.items() if name not in own}
+    if chosen.dataset:
+        fields |= {"source": ["dataset"], "source.dataset": [chosen.dataset]}
+        if chosen.data_dir:
+            fields |= {"source.data_dir": [chosen.data_dir]}
     if chosen.text:
         fields |= {"source": ["text"], "source.files": list(chosen.text)}
     if "init_from" in fields:

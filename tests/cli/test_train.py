@@ -12,6 +12,7 @@ import pytest
 
 from jattn import cli
 from jattn.training import lock, loop
+from jattn.training.sources.dataset import Dataset
 
 
 def test_a_run_holds_what_was_chosen(trained, text):
@@ -42,6 +43,10 @@ def test_a_run_holds_what_was_chosen(trained, text):
         (["--text", "."], "directory"),
         (["--text", "empty.txt"], "empty"),
         (["--text", "short.txt"], "context"),
+        (["--text", "short.txt", "--dataset", "made"], "--text or on --dataset, got both"),
+        (["--data-dir", "here"], "got 'here' alone; add --dataset NAME"),
+        (["--dataset", "jattn_shakespear", "--data-dir", "here"], "did you mean jattn_shakespeare, which python -m"),
+        (["--dataset", "jattn_shakespeare", "--data-dir", "here"], "--data-dir here."),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(words, sentence, refused, tmp_path, monkeypatch):
@@ -52,6 +57,31 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(words, sentence, refused, 
     code, told = refused("train", *smoke, *words, "--dir", "run")
     assert code == 2 and sentence in told
     assert not (tmp_path / "run").exists() and not (tmp_path / "runs").exists()
+
+
+def test_a_data_set_is_named_as_text_is(shakespeare_folder, tiny, tmp_path, monkeypatch):
+    held = []
+    monkeypatch.setattr(loop, "fit", lambda run, directory: held.append(run))
+    words = ["--dataset", "jattn_shakespeare", "--data-dir", str(shakespeare_folder), "--source.feature", "text"]
+    assert cli.main(["train", *tiny, *words, "--dir", str(tmp_path / "run")]) == 0
+    assert held[0].source == Dataset("jattn_shakespeare", str(shakespeare_folder), feature="text")
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--source.feature", "txet"], "Dataset.feature must be one of"),
+        (["--source.train-split", "tarin"], "of train, test, got 'tarin'"),
+        (["--source.held-out-split", "train"], "share no document"),
+        (["--source.vocabulary", "100"], "got 121 in document 0 of train for a vocabulary of 100"),
+        (["--source.vocabulary", "300"], "must hold the source's 300 tokens, got 256"),
+    ],
+)
+def test_a_data_set_that_does_not_fit_is_one_sentence(words, sentence, refused, shakespeare_folder, tmp_path):
+    named = ["--dataset", "jattn_shakespeare", "--data-dir", shakespeare_folder]
+    code, told = refused("train", "--smoke", *named, *words, "--dir", tmp_path / "run")
+    assert code == 2 and sentence in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_directory_of_another_run_is_refused(trained, refused):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from jattn.training.run import Run
+from jattn.training.sources.dataset import Dataset
 from jattn.training.sources.text import Text
 from jattn.training.summary import Summary
 
@@ -12,3 +13,8 @@ def test_references_belong_to_the_embedded_text():
     assert "1.5271 nats per byte" in told and "4,403,200 bytes in 4,300 steps" in told
     assert all(figure in told for figure in ("1.371", "1.436", "1.699", "jattn sample --dir here"))
     assert "1.371" not in str(Summary(Run(source=Text(("a",))), Path("here"), 1.4, 1.5, 1.0))
+
+
+def test_tokens_that_are_no_bytes_are_called_tokens():
+    told = str(Summary(Run(source=Dataset(vocabulary=99), steps=10), Path("here"), 1.4, 1.5, 1.0))
+    assert "1.5000 nats per token" in told and "10,240 tokens in 10 steps" in told and "byte" not in told

@@ -64,6 +64,11 @@ def others(tfds):
     return kinds, {"train": [made | {"words": ["a", "b"]}]}
 
 
+def beside(tfds):
+    kinds, rows = others(tfds)
+    return kinds | {"a": tfds.features.Text()}, {"train": [rows["train"][0] | {"a": "x"}]}
+
+
 def two(tfds):
     return {"a": tfds.features.Text(), "b": tfds.features.Text()}, {"train": [{"a": "a", "b": "b"}]}
 
@@ -74,6 +79,7 @@ def two(tfds):
         (texts, list("h\u00e9\n\n\n\n".encode() + b"\xff\x00\n")),
         (optional, list(b"x\n\n\n")),
         (scalars, list(b"one\n\ntwo\n")),
+        (beside, list(b"x\n")),
         (any_length, [1, 2, 3, 4]),
         (sequences, [1, 2, 3, 4]),
         (zipped, [0, 1, 2, 0, 1]),
