@@ -12,7 +12,7 @@ from jattn.benchmarks import Row, Spread
 # does the work once and returns when it is done
 Turn = Callable[[], Any]
 # calls of each contender before the first round; compilation is over by then
-WARM_UP = 3
+WARM_UP = 2
 
 
 def spread(figures: Sequence[float]) -> Spread:

@@ -23,7 +23,7 @@ def _results(case, direction):
 @pytest.mark.parametrize("direction", ["forward", "gradient"])
 def test_ours_equals_the_peer_and_what_one_writes_by_hand(mask, direction):
     # both in float32: a sum of 13 terms in another order
-    case = Case(mask, 13, 1, batch=2)
+    case = Case(mask, 13, 1, 1, batch=2)
     plain, read = _results(case, direction), _results(case._replace(reads="entropy"), direction)
     attention.compare(mask, plain[PEER], plain[OURS])
     attention.compare(mask, read[BY_HAND], read[OURS])
@@ -50,7 +50,7 @@ def test_a_case_gives_each_direction_and_contender_a_row_with_its_memory(monkeyp
     pairs = []
     monkeypatch.setattr(attention, "compare", lambda title, *_: pairs.append(title))
     rows = attention.measure(attention.SMOKE)
-    (case,) = attention.SMOKE.cases
+    (case,) = attention.SMOKE
     assert [row.contender for row in rows] == [PEER, BY_HAND, OURS] * 2
     titles = [f"{case.mask}, {case.batch} of {case.length}, entropy, {each}" for each in ("forward", "gradient")]
     assert [row.case for row in rows[::3]] == titles == pairs

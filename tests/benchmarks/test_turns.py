@@ -15,7 +15,7 @@ def test_contenders_take_turns_and_each_round_has_its_median(monkeypatch):
     contenders = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
     taken = turns.interleaved(contenders, rounds=2, turns=3)
     assert taken == {"a": [2000.0, 2000.0], "b": [3000.0, 3000.0]}
-    assert "".join(order) == "aaabbb" + "aaaabbbb" * 2
+    assert "".join(order) == "aabb" + "aaaabbbb" * 2
 
 
 def test_a_ratio_is_that_of_one_round_and_not_of_two_medians():
