@@ -61,7 +61,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(words, sentence, refused, 
 
 def test_a_data_set_is_named_as_text_is(shakespeare_folder, tiny, tmp_path, monkeypatch):
     held = []
-    monkeypatch.setattr(loop, "fit", lambda run, directory: held.append(run))
+    monkeypatch.setattr(loop, "fit", lambda run, directory, **_: held.append(run))
     words = ["--dataset", "jattn_shakespeare", "--data-dir", str(shakespeare_folder), "--source.feature", "text"]
     assert cli.main(["train", *tiny, *words, "--dir", str(tmp_path / "run")]) == 0
     assert held[0].source == Dataset("jattn_shakespeare", str(shakespeare_folder), feature="text")
