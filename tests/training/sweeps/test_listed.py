@@ -30,8 +30,11 @@ def test_nothing_is_written_beside_the_file(tmp_path):
 
 
 def test_a_part_of_the_files_own_is_a_part(tmp_path):
+    # annotations as text are looked up in the file's module
     text = (
-        HEAD + "from jattn.part import part\nfrom jattn.training.objectives.next_token import NextToken\n"
+        "from __future__ import annotations\n"
+        + HEAD
+        + "from jattn.part import part\nfrom jattn.training.objectives.next_token import NextToken\n"
         "@part\nclass Mine(NextToken):\n    weight: float = 2.0\nRUNS = [Run(objective=Mine())]\n"
     )
     (run,) = listed.runs(written(tmp_path, text))

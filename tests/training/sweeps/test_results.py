@@ -1,5 +1,6 @@
 """Tests that a result is small, whole or nothing, and says what the metrics say."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -61,6 +62,8 @@ def test_what_is_not_whole_or_of_another_run_is_no_result(tmp_path):
     kept(tmp_path, rows(20))
     path = tmp_path / "result.json"
     assert results.read(path, Run()) is None and results.read(tmp_path / "none.json", RUN) is None
+    # the file's place is not kept, and yet decides
+    assert results.read(path, dataclasses.replace(RUN, source=Text(("/elsewhere/text",)))) is None
     whole = path.read_text()
     for text in (whole[:-20], "", "[]", '{"digest": 3}', whole.replace('"steps": 4300', '"steps": 4301')):
         path.write_text(text)
