@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from types import FrameType
 
 # what a child is told in its environment: the process that began it, and the name of the run that it is meant to be
 PARENT, RUN = "JATTN_SWEEP_PARENT", "JATTN_SWEEP_RUN"
@@ -26,8 +27,15 @@ def tie() -> str | None:
     if parent is None:
         return None
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+        signal.signal(signal.SIGUSR1, _orphaned)
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGUSR1, 0, 0, 0)
     # the parent may have gone before that; an orphan has another one
     if os.getppid() != int(parent):
         raise KeyboardInterrupt("Stopped before the first step, for the sweep that began this run has ended.")
     return name
+
+
+def _orphaned(number: int, frame: FrameType | None) -> None:
+    """Passes one signal on: the kernel sends one for each thread of a parent that is killed, and two would not save."""
+    signal.signal(number, lambda *_: None)
+    os.kill(os.getpid(), signal.SIGTERM)

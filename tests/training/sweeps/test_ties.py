@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import types
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,20 @@ from jattn.training.sweeps import ties
 
 HOME = Path(__file__).parents[3]
 CHILD = """
-import sys, time
+import signal, time
 from jattn.training.sweeps import ties
+signal.signal(signal.SIGTERM, lambda *_: print("saves", flush=True))
 print(ties.tie(), flush=True)
-time.sleep(60)
+time.sleep(1)
+for _ in range(200):
+    time.sleep(0.01)
 """
-# begins a child, says its number, and waits to be killed
+# begins a child, says its number, and waits to be killed, with threads as JAX has them
 PARENT = f"""
-import os, subprocess, sys, time
+import os, subprocess, sys, threading, time
 from jattn.training.sweeps import ties
+for _ in range(20):
+    threading.Thread(target=time.sleep, args=[60], daemon=True).start()
 child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], env={{**os.environ, **ties.told("name")}})
 print(child.pid, flush=True)
 time.sleep(60)
@@ -37,17 +42,15 @@ def gone(number):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux' kernel tells a child of its parent's end")
-def test_a_child_ends_when_its_sweep_is_killed():
+def test_a_child_is_asked_once_to_end_when_its_sweep_is_killed():
     environment = {**os.environ, "PYTHONPATH": str(HOME)}
     parent = subprocess.Popen([sys.executable, "-c", PARENT], env=environment, stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
     assert parent.stdout.readline() == "name\n" and not gone(child)
     parent.send_signal(signal.SIGKILL)
+    # the child's output ends with the child
+    assert parent.stdout.read() == "saves\n"
     parent.wait()
-    end = time.monotonic() + 20
-    while not gone(child) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert gone(child)
 
 
 def test_a_child_whose_sweep_has_gone_before_stops_itself(monkeypatch):
@@ -68,3 +71,21 @@ def test_what_a_child_was_told_is_not_passed_on(monkeypatch):
     monkeypatch.setenv(ties.PARENT, str(os.getppid()))
     monkeypatch.setenv(ties.RUN, "name")
     assert ties.tie() == "name" and ties.PARENT not in os.environ and ties.RUN not in os.environ
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux' kernel tells a child of its parent's end")
+def test_the_kernels_signals_for_one_end_are_passed_on_as_one(monkeypatch):
+    asked = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    # this process itself is not to be tied
+    monkeypatch.setattr(ties.ctypes, "CDLL", lambda _: types.SimpleNamespace(prctl=lambda *_: 0))
+    monkeypatch.setenv(ties.PARENT, str(os.getppid()))
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: asked.append("saves"))
+        ties.tie()
+        for _ in range(3):
+            signal.raise_signal(signal.SIGUSR1)
+        assert asked == ["saves"]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
