@@ -16,6 +16,8 @@ from jattn.training.pieces import Pieces
 
 # decoded documents that are kept for the next windows; a single larger one is kept too
 CACHE_BYTES = 64 << 20
+# what is read together to learn lengths, about
+READ_BYTES, READ_MOST = 8 << 20, 1024
 
 
 class Documents:
@@ -60,34 +62,50 @@ def stream(builder: Any, split: str, feature: str | None, vocabulary: int) -> Pi
     records = builder.as_data_source(split=split, deserialize_method=raw)
     last = len(records) - 1
 
-    def decode(number: int) -> Int[np.ndarray, " n"]:
+    def read(numbers: range) -> list[Int[np.ndarray, " n"]]:
         try:
-            value = decoder.deserialize_example_np(records[number])[name]
+            found = records.__getitems__(list(numbers))
+            values = [decoder.deserialize_example_np(record)[name] for record in found]
         except Exception as error:
             raise broken(Path(builder.data_dir), error) from error
+        return [tokens(number, value) for number, value in zip(numbers, values, strict=True)]
+
+    def tokens(number: int, value: Any) -> Int[np.ndarray, " n"]:
         if texts(kind):
             # an optional text may be None
-            tokens = np.frombuffer((value or b"") + (BETWEEN if number < last else END), np.uint8)
+            found = np.frombuffer((value or b"") + (BETWEEN if number < last else END), np.uint8)
         else:
-            tokens = np.asarray(value, kind.np_dtype)
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary:
-            wrong = tokens[(tokens < 0) | (tokens >= vocabulary)][0]
+            found = np.asarray(value, kind.np_dtype)
+        if found.size and not 0 <= found.min() <= found.max() < vocabulary:
+            wrong = found[(found < 0) | (found >= vocabulary)][0]
             raise ValueError(
                 f"Dataset.vocabulary must hold every token, got {wrong} in document {number:,} of {split} for a "
                 f"vocabulary of {vocabulary}; give --source.vocabulary and --model.vocabulary the size they need."
             )
-        return tokens
+        return found
 
-    documents = Documents(len(records), decode)
+    documents = Documents(len(records), lambda number: read(range(number, number + 1))[0])
     (fixed,) = kind.shape or (None,)
     if fixed is not None:
         # the first is read at once, so that a vocabulary too small is most often refused before a run begins
         documents[0]
         lengths = np.full(len(documents), fixed)
     else:
-        numbers = tqdm(range(len(documents)), f"lengths of {split}", unit="document", leave=False, delay=1)
-        lengths = [len(documents[number]) for number in numbers]
+        lengths = _lengths(len(documents), read, f"lengths of {split}")
     return Pieces(lengths, lambda number, start, stop: documents[number][start:stop])
+
+
+def _lengths(count: int, read: Callable[[range], list[Int[np.ndarray, " n"]]], what: str) -> list[int]:
+    lengths, size = [], 1
+    with tqdm(total=count, desc=what, unit="document", leave=False, delay=1) as bar:
+        while len(lengths) < count:
+            found = read(range(len(lengths), min(len(lengths) + size, count)))
+            lengths += [len(each) for each in found]
+            bar.update(len(found))
+            # many small documents together are read several times as fast as one by one; large ones would fill memory
+            few = sum(each.nbytes for each in found) < READ_BYTES
+            size = min(2 * size, READ_MOST) if few else max(1, size // 2)
+    return lengths
 
 
 def choose(features: Any, feature: str | None) -> str:
@@ -95,18 +113,18 @@ def choose(features: Any, feature: str | None) -> str:
     if type(features).__name__ != "FeaturesDict":
         raise ValueError(f"A data set must have features by name, got {type(features).__name__}; prepare it with some.")
     if feature is None:
-        fitting = [name for name in features if texts(features[name]) or rows(features[name])]
+        fitting = [name for name in sorted(features) if texts(features[name]) or rows(features[name])]
         if "text" in fitting:
             return "text"
         if len(fitting) != 1:
-            which = f"{len(fitting)} of {', '.join(features)}"
+            which = f"{len(fitting)} of {', '.join(sorted(features))}"
             raise ValueError(
                 f"A data set must have one text or row of whole numbers, got {which}; name one with --source.feature."
             )
         return fitting[0]
     if feature not in features:
         raise ValueError(
-            f"Dataset.feature must be one of {', '.join(features)}, got {feature!r}; name one of these or none."
+            f"Dataset.feature must be one of {', '.join(sorted(features))}, got {feature!r}; name one of these or none."
         )
     kind = type(features[feature]).__name__
     if kind in NEED_TENSORFLOW:

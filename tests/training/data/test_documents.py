@@ -93,6 +93,18 @@ def test_documents_follow_one_another(make, whole, prepare):
     assert "tensorflow" not in sys.modules
 
 
+def many(tfds):
+    return {"a": tfds.features.Text()}, {"train": [{"a": "x" * (each % 7)} for each in range(100)]}
+
+
+@pytest.mark.parametrize("most, read_bytes", [(1024, 1 << 20), (3, 1 << 20), (1024, 40)])
+def test_lengths_are_learned_whatever_is_read_together(most, read_bytes, prepare, monkeypatch):
+    monkeypatch.setattr(documents, "READ_MOST", most)
+    monkeypatch.setattr(documents, "READ_BYTES", read_bytes)
+    found = documents.stream(prepared.opened(prepare("many", many)), "train", None, 256)
+    assert found[:].tobytes() == b"\n\n".join(b"x" * (each % 7) for each in range(100)) + b"\n"
+
+
 def test_rows_of_fixed_length_are_not_read_to_learn_it(prepare, monkeypatch):
     asked = []
     get = documents.Documents.__getitem__
