@@ -1,5 +1,6 @@
 """Names the runs of a list by what they hold: a digest that decides, before it the fields in which they differ."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -64,8 +65,17 @@ def check(runs: Sequence[Run]) -> None:
 
 
 def digest(run: Run) -> str:
-    """What a run holds, as one number in hexadecimal."""
-    return hashlib.sha256(run.to_json().encode()).hexdigest()
+    """What a run holds beside its defaults, as one number in hexadecimal: a field that is new changes none."""
+    return hashlib.sha256(json.dumps(_chosen(run), sort_keys=True).encode()).hexdigest()
+
+
+def agrees(written: Any, now: Any) -> bool:
+    """Whether plain data says what it said when it was written; fields that have come since are not asked."""
+    if isinstance(written, dict) and isinstance(now, dict):
+        return all(name in now and agrees(value, now[name]) for name, value in written.items())
+    if isinstance(written, list) and isinstance(now, list):
+        return len(written) == len(now) and all(agrees(*pair) for pair in zip(written, now, strict=True))
+    return type(written) is type(now) and written == now
 
 
 def portable(value: Any) -> Any:
@@ -95,6 +105,16 @@ def readable(own: dict[str, str]) -> str:
     """Fields as a bounded word that any file system takes."""
     word = "-".join(f"{name}={value}" for name, value in own.items()) or "run"
     return re.sub(r"[^A-Za-z0-9._=+,-]", "_", word)[:LONGEST].lstrip(".-") or "run"
+
+
+def _chosen(value: Any) -> Any:
+    """Plain data of what differs from the defaults."""
+    if not dataclasses.is_dataclass(value):
+        return [_chosen(member) for member in value] if isinstance(value, tuple) else to_plain(value)
+    held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    usual = {field.name: field.default for field in dataclasses.fields(value)}
+    changed = {name: _chosen(member) for name, member in held.items() if member != usual[name]}
+    return {"name": type(value).__name__, **changed}
 
 
 def _walk(value: Any, path: str, found: dict[str, str]) -> None:

@@ -87,7 +87,8 @@ def read(path: Path, run: Run) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     same = isinstance(held, dict) and held.get("digest") == names.digest(run)
-    return held if same and held.get("run") == names.portable(to_plain(run)) and held.get("reached") else None
+    same = same and isinstance(held.get("run"), dict) and names.agrees(held["run"], names.portable(to_plain(run)))
+    return held if same and held.get("reached") else None
 
 
 def _spaced(places: Any, most: int) -> list[int]:

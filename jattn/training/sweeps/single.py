@@ -1,13 +1,16 @@
 """Trains one run of a sweep to its result, in this process, from wherever an earlier one left it."""
 
+import json
 import time
 from pathlib import Path
 
 import filelock
 
 from jattn.training import checkpoint, loop
+from jattn.training.plain import to_plain
+from jattn.training.run import Run
 from jattn.training.summary import Summary
-from jattn.training.sweeps import results
+from jattn.training.sweeps import names, results
 from jattn.training.sweeps.names import Planned
 
 # held from before the first step until the result is written; the loop's own ends between the two
@@ -56,7 +59,7 @@ def _finished(planned: Planned) -> Summary:
         try:
             if not (file := directory / checkpoint.RUN_FILE).is_file():
                 return loop.fit(run, directory)
-            if file.read_text(encoding="utf-8", errors="replace") != run.to_json():
+            if not _holds(file, run):
                 raise ValueError(
                     f"A sweep goes on with its own runs, got another run in {str(directory)!r}; move that directory."
                 )
@@ -65,3 +68,10 @@ def _finished(planned: Planned) -> Summary:
             # one that no sweep began, as by jattn train --resume
             print(f"waits for the process that trains in {directory}", flush=True)
             time.sleep(WAIT_SECONDS)
+
+
+def _holds(file: Path, run: Run) -> bool:
+    try:
+        return names.agrees(json.loads(file.read_bytes()), to_plain(run))
+    except ValueError:
+        return False

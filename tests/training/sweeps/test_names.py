@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 
 from jattn.models.decoder import DecoderConfig
+from jattn.part import part
 from jattn.parts.normalizers.sparsemax import Sparsemax
 from jattn.parts.scores.t5_bias import T5Bias
 from jattn.training.optimizers.adamw import AdamW
+from jattn.training.plain import to_plain
 from jattn.training.run import Run
 from jattn.training.sources.text import Text
 from jattn.training.sweeps import names
@@ -26,6 +28,27 @@ def test_a_name_holds_the_fields_that_differ_and_a_digest(tmp_path):
     assert first.directory == tmp_path / "runs" / first.name
     assert first.result == tmp_path / "results" / f"{first.name}.json"
     assert first.fields == {"optimizer.rate": "0.01", "seed": "0"}
+
+
+def test_a_field_that_is_new_leaves_finished_runs_done():
+    run = Run(optimizer=AdamW(rate=0.01), seed=3)
+    before, written = names.digest(run), to_plain(run)
+
+    @part
+    class Grown(Run):
+        newer: int = 5
+
+    Grown.__name__ = "Run"
+    grown = Grown(optimizer=AdamW(rate=0.01), seed=3)
+    assert names.digest(grown) == before and names.agrees(written, to_plain(grown))
+    assert names.digest(dataclasses.replace(grown, newer=6)) != before
+
+
+def test_a_default_that_has_changed_is_another_run():
+    written = to_plain(Run())
+    assert not names.agrees({**written, "steps": 7}, written)
+    assert not names.agrees({**written, "model": {**written["model"], "depth": 9}}, written)
+    assert not names.agrees({**written, "gone": 1}, written)
 
 
 def test_another_order_keeps_every_place(tmp_path):

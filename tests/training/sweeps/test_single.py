@@ -53,9 +53,10 @@ def test_a_run_that_was_begun_is_gone_on_with(planned, calls):
 
 def test_another_run_in_its_place_is_refused(planned, calls):
     planned.directory.mkdir(parents=True)
-    (planned.directory / "run.json").write_text(Run(seed=1).to_json())
-    with pytest.raises(ValueError, match="goes on with its own runs, got another run in"):
-        single.trained(planned)
+    for text in (Run(seed=1).to_json(), "{"):
+        (planned.directory / "run.json").write_text(text)
+        with pytest.raises(ValueError, match="goes on with its own runs, got another run in"):
+            single.trained(planned)
     assert not calls
 
 
