@@ -21,6 +21,6 @@ def command(held: Plot, found: dict, asks: bool) -> int:
     from jattn.training import checkpoint, metrics, plots
 
     run = checkpoint.read_run(home, catalogue.find)
-    for path in plots.draw(metrics.read(home), home, run.context):
+    for path in plots.draw(metrics.read(home), home, run):
         print(path)
     return 0

@@ -105,7 +105,7 @@ class Training:
         with Stopping() as stopping:
             held_out_loss = self.steps(reached, stopping)
         rows = metrics.read(self.directory)
-        plots.draw(rows, self.directory, self.run.context)
+        plots.draw(rows, self.directory, self.run)
         last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
         if held_out_loss is None:
             held_out_loss = rows[-1]["heldout_loss"]
@@ -182,9 +182,9 @@ class Training:
         bar.set_postfix(loss=f"{float(shown.loss):.3f}", refresh=False)
 
     def _evaluate(self, train_state: TrainState, bar: tqdm) -> float:
-        """The held-out loss: of the sample during training, of the whole text after the last step."""
+        """The held-out loss: of a sample during training, of all that is scored after the last step."""
         whole = int(train_state.step) == self.run.steps
-        bar.set_description("held-out loss, whole text" if whole else "held-out loss")
+        bar.set_description("held-out loss, at the end" if whole else "held-out loss")
         numbers = evaluate.whole(self.held_out) if whole else self.sample
         size = evaluate.batch_size(self.run, self.held_out)
         variables = Variables(train_state.params, train_state.buffers)

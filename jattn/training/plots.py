@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from jattn.training.run import Run
+
 LOSS_FILE = "loss.png"
 ENTROPY_FILE = "entropy.png"
 # the smoothed line is a mean over this share of the steps
@@ -25,8 +27,8 @@ def smoothed(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, "
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def loss_figure(rows: list[dict[str, Any]]) -> Figure:
-    """Training and held-out loss against the step."""
+def loss_figure(rows: list[dict[str, Any]], unit: str) -> Figure:
+    """Training and held-out loss against the step; `unit` is what a loss is of, as "byte"."""
     steps = np.array([row["step"] for row in rows])
     losses = np.array([row["loss"] for row in rows])
     width = max(1, round(SMOOTHED * len(rows)))
@@ -36,8 +38,8 @@ def loss_figure(rows: list[dict[str, Any]]) -> Figure:
     axes.plot(steps, smoothed(losses, width), color="tab:blue", label=f"training, mean of {width} steps")
     held = [(row["step"], row["heldout_loss"]) for row in rows if "heldout_loss" in row]
     if held:
-        axes.plot(*zip(*held, strict=True), "o-", color="tab:red", markersize=4, label="held out, at the end all of it")
-    axes.set(xlabel="step", ylabel="loss (nats per byte)")
+        axes.plot(*zip(*held, strict=True), "o-", color="tab:red", markersize=4, label="held out, more of it at the end")
+    axes.set(xlabel="step", ylabel=f"loss (nats per {unit})")
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
@@ -72,9 +74,9 @@ def entropy_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
     return figure
 
 
-def draw(rows: list[dict[str, Any]], directory: Path, context: int) -> list[Path]:
+def draw(rows: list[dict[str, Any]], directory: Path, run: Run) -> list[Path]:
     """Writes loss.png and entropy.png from the rows of metrics.jsonl; gives the paths written."""
-    figures = {LOSS_FILE: loss_figure(rows), ENTROPY_FILE: entropy_figure(rows, context)}
+    figures = {LOSS_FILE: loss_figure(rows, run.source.unit), ENTROPY_FILE: entropy_figure(rows, run.context)}
     written = []
     for name, figure in figures.items():
         if figure is not None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from jattn.training import plots
+from jattn.training.run import Run
 
 
 def rows(layers=3, heads=2):
@@ -12,7 +13,7 @@ def rows(layers=3, heads=2):
 
 
 def test_pictures_are_written(tmp_path):
-    written = plots.draw(rows(), tmp_path, 128)
+    written = plots.draw(rows(), tmp_path, Run())
     assert [path.name for path in written] == ["loss.png", "entropy.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
 
@@ -24,6 +25,10 @@ def test_a_panel_a_layer_and_a_line_a_head():
     # two heads and the line of log(context)
     assert all(len(axes.lines) == 3 for axes in shown)
     assert plots.entropy_figure([{"step": 1, "loss": 2.0}], 128) is None
+
+
+def test_losses_are_of_what_the_source_counts():
+    assert plots.loss_figure(rows(), "token").axes[0].get_ylabel() == "loss (nats per token)"
 
 
 def test_smoothing_is_the_mean_of_the_last_values():
