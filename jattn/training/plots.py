@@ -38,7 +38,7 @@ def loss_figure(rows: list[dict[str, Any]], unit: str) -> Figure:
     axes.plot(steps, smoothed(losses, width), color="tab:blue", label=f"training, mean of {width} steps")
     held = [(row["step"], row["heldout_loss"]) for row in rows if "heldout_loss" in row]
     if held:
-        axes.plot(*zip(*held, strict=True), "o-", color="tab:red", markersize=4, label="held out, more of it at the end")
+        axes.plot(*zip(*held, strict=True), "o-", color="tab:red", markersize=4, label="held out, more at the end")
     axes.set(xlabel="step", ylabel=f"loss (nats per {unit})")
     axes.grid(alpha=0.3)
     axes.legend()
