@@ -14,11 +14,15 @@ import orbax.checkpoint as ocp
 
 from jattn.part import Variables
 from jattn.training import disk, state
-from jattn.training.plain import Resolve, to_plain
+from jattn.training.plain import Resolve, agrees, to_plain
 from jattn.training.run import Run
 from jattn.training.state import TrainState
 
 FOLDER = "checkpoints"
+# what could not be read is kept, for the fault may have been the machine's
+ASIDE = "unread"
+# how orbax names a save until it is whole
+UNFINISHED = ".orbax-checkpoint-tmp"
 RUN_FILE = "run.json"
 # the data's position is one number over all hosts, so that another number of hosts can go on from it
 ITEMS = ("state", "data", "run")
@@ -114,6 +118,7 @@ def load(directory: Path, run: Run, step: int | None = None) -> Restored:
         broken = {}
         for number in steps if step is None else [step]:
             try:
+                _same_run(reader, number, run, directory)
                 restored = _read(reader, number, like)
             except _Broken as error:
                 broken[number] = error
@@ -132,13 +137,20 @@ def load(directory: Path, run: Run, step: int | None = None) -> Restored:
 
 
 def tidy(directory: Path, step: int) -> None:
-    """Removes saves that were under way, and checkpoints of later steps, which could not be read.
+    """Removes saves that were under way, and sets checkpoints of later steps aside, which could not be read.
 
-    Orbax would not write over the latter, and removes the former at a moment of its own. The lock must be held.
+    Orbax would not write over the latter, which lie in `unread` then, and removes the former at a moment of its own.
+    The lock must be held.
     """
     for path in (directory / FOLDER).glob("*"):
-        if not path.name.isdigit() or int(path.name) > step:
+        if not path.is_dir():
+            continue
+        if path.name.endswith(UNFINISHED):
             shutil.rmtree(path)
+        elif path.name.isdigit() and int(path.name) > step:
+            (aside := directory / ASIDE).mkdir(exist_ok=True)
+            shutil.rmtree(aside / path.name, ignore_errors=True)
+            path.rename(aside / path.name)
 
 
 def weights(directory: Path, like: Variables) -> Variables:
@@ -203,6 +215,17 @@ class _Broken(Exception):
     """Never leaves this file: a checkpoint that cannot be read."""
 
 
+def _same_run(reader: ocp.CheckpointManager, step: int, run: Run, directory: Path) -> None:
+    """Refuses a run that is not the one whose state was saved."""
+    args = ocp.args.Composite(run=ocp.args.JsonRestore())
+    written, now = _restored(reader, step, args).run, to_plain(run)
+    if not agrees(written, now):
+        raise ValueError(
+            f"{RUN_FILE} must hold the run as it began, got another in {str(directory)!r} than its checkpoint of step "
+            f"{step} holds; put {FOLDER}/{step}/run/metadata in its place."
+        )
+
+
 def _read(reader: ocp.CheckpointManager, step: int, like: dict) -> Restored:
     items = _restore(reader, step, like)
     if not isinstance(items.data, dict) or not isinstance(example := items.data.get("example"), int):
@@ -212,6 +235,10 @@ def _read(reader: ocp.CheckpointManager, step: int, like: dict) -> Restored:
 
 def _restore(reader: ocp.CheckpointManager, step: int, like: dict | None) -> Any:
     args = ocp.args.Composite(state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore())
+    return _restored(reader, step, args)
+
+
+def _restored(reader: ocp.CheckpointManager, step: int, args: ocp.args.Composite) -> Any:
     try:
         with _quiet():
             return reader.restore(step, args=args)

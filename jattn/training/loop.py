@@ -136,8 +136,9 @@ class Training:
                 stops = stopping.asked and number < last
                 saves = stops or number == last or number % self.run.checkpoint_every == 0
                 if evaluates or saves:
-                    # read first: a loss that is no number must not be saved over a good state
+                    # read first: what is no number must not be saved over a good state
                     rate = self._read(*pending)
+                    metrics.learned(number, bool(state.finite(train_state.params)), self.directory)
                     held_out_loss = self._evaluate(train_state, bar) if evaluates else None
                     self._keep((writer, events), bar, *pending, rate, held_out_loss)
                     pending = None
@@ -190,4 +191,4 @@ class Training:
         variables = Variables(train_state.params, train_state.buffers)
         loss = evaluate.loss_on(self.score, variables, self.held_out, numbers, size)
         bar.set_description("")
-        return loss
+        return metrics.finite(int(train_state.step), loss, self.directory, "held-out loss")

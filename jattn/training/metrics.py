@@ -34,14 +34,23 @@ def _number(value: Any) -> float:
     return float(f"{float(value):.{DIGITS}g}")
 
 
-def finite(step: int, loss: Any, directory: Path) -> float:
-    """The loss, refused where it is no longer a number."""
+def finite(step: int, loss: Any, directory: Path, name: str = "loss") -> float:
+    """A loss, refused where it is no longer a number."""
     if not math.isfinite(loss := float(loss)):
         raise FloatingPointError(
-            f"The loss must stay finite, got {loss} at step {step}; lower the optimizer's rate or train in float32 "
+            f"The {name} must stay finite, got {loss} at step {step}; lower the optimizer's rate or train in float32 "
             f"(what was written until then is kept in {directory})."
         )
     return loss
+
+
+def learned(step: int, finite: bool, directory: Path) -> None:
+    """Refuses what is learned where some of it is no longer a number."""
+    if not finite:
+        raise FloatingPointError(
+            f"What is learned must stay finite, got others after step {step}; lower the optimizer's rate or train in "
+            f"float32 (what was written until then is kept in {directory})."
+        )
 
 
 class Writer:

@@ -27,6 +27,15 @@ def to_plain(value: Any) -> Any:
     )
 
 
+def agrees(written: Any, now: Any) -> bool:
+    """Whether plain data says what it said when it was written; fields that have come since are not asked."""
+    if isinstance(written, dict) and isinstance(now, dict):
+        return all(name in now and agrees(value, now[name]) for name, value in written.items())
+    if isinstance(written, list) and isinstance(now, list):
+        return len(written) == len(now) and all(agrees(*pair) for pair in zip(written, now, strict=True))
+    return type(written) is type(now) and written == now
+
+
 def from_plain(data: Any, kind: Any, resolve: Resolve, path: str = "run") -> Any:
     """The value of type `kind` that `data` describes; `resolve(slot, name)` finds a part's class.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from jattn.layers.buffers import Buffer
 from jattn.models.decoder import Decoder
@@ -69,6 +69,12 @@ def refreshed(run: Run) -> Callable[[Variables, Array, Array], dict]:
         return nnx.to_pure_dict(model.refreshed({}, rng, step))
 
     return apply
+
+
+@jax.jit
+def finite(params: dict) -> Bool[Array, ""]:
+    """Whether every number that is learned is one."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
 
 
 def _graph(run: Run) -> nnx.GraphDef:

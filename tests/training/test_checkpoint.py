@@ -77,13 +77,16 @@ def test_where_none_is_whole_one_sentence_says_so(saved, tmp_path):
         checkpoint.load(tmp_path, TINY)
 
 
-def test_later_checkpoints_and_unfinished_ones_are_removed_and_can_be_written_again(saved, tmp_path):
+def test_later_checkpoints_are_set_aside_unfinished_ones_removed_and_others_things_left(saved, tmp_path):
     directory, states = saved
     shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
     for name in ("5.orbax-checkpoint-tmp", "7.orbax-checkpoint-tmp"):
         shutil.copytree(tmp_path / "checkpoints" / "5", tmp_path / "checkpoints" / name)
+    (tmp_path / "checkpoints" / "mine").mkdir()
+    (tmp_path / "checkpoints" / "50").write_text("a user's note")
     checkpoint.tidy(tmp_path, 3)
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"3"}
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"3", "mine", "50"}
+    assert (tmp_path / "unread" / "5" / "state").is_dir()
     with checkpoint.Saver(tmp_path, TINY) as saver:
         saver.save(states[5], 1)
     assert checkpoint.load(tmp_path, TINY).example == 1

@@ -151,33 +151,49 @@ def test_a_directory_in_use_is_refused(run, done, tmp_path):
         loop.resume(run, tmp_path / "run")
 
 
-@part
-class Interrupts(Text):
-    """Sends Ctrl-C while the third batch of training is read."""
+def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(run, done, tmp_path, monkeypatch):
+    examples, read = run.source.train(run.context, run.seed), []
 
-    def train(self, context, seed):
-        examples, read = super().train(context, seed), []
+    class Watched:
+        def __len__(self):
+            return len(examples)
 
-        class Watched:
-            def __len__(self):
-                return len(examples)
+        def __getitem__(self, number):
+            read.append(number)
+            # the third batch of two
+            if len(read) == 5:
+                signal.raise_signal(signal.SIGINT)
+            return examples[number]
 
-            def __getitem__(self, number):
-                read.append(number)
-                if len(read) == 5:
-                    signal.raise_signal(signal.SIGINT)
-                return examples[number]
-
-        return Watched()
-
-
-def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(run, done, tmp_path):
-    interrupted = dataclasses.replace(run, source=Interrupts(run.source.files))
+    monkeypatch.setattr(Text, "train", lambda *_: Watched())
     with pytest.raises(KeyboardInterrupt, match=f"after step 3 of 5, which is saved; go on with .*{tmp_path}"):
-        loop.fit(interrupted, tmp_path / "run")
-    assert checkpoint.load(tmp_path / "run", interrupted).state.step == 3
+        loop.fit(run, tmp_path / "run")
+    assert checkpoint.load(tmp_path / "run", run).state.step == 3
     loop.resume(run, tmp_path / "run")
     assert losses(tmp_path / "run") == losses(done.directory)
+
+
+def test_a_run_that_was_edited_is_not_gone_on_with(run, done, tmp_path):
+    cut_off(done, tmp_path / "run", 3)
+    for edited in (dataclasses.replace(run, seed=1), dataclasses.replace(run, model=DecoderConfig(width=12, depth=1))):
+        with pytest.raises(ValueError, match="must hold the run as it began, got another in .* of step 3 holds; put"):
+            loop.resume(edited, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "3").is_dir()
+
+
+def test_a_held_out_loss_that_is_no_number_stops_the_run_unsaved(run, tmp_path):
+    # the only step's own loss is finite
+    broken = dataclasses.replace(run, optimizer=AdamW(rate=1e38), steps=1)
+    with pytest.raises(FloatingPointError, match="The held-out loss must stay finite, got nan at step 1"):
+        loop.fit(broken, tmp_path)
+    assert not checkpoint.saved(tmp_path)
+
+
+def test_params_that_are_no_numbers_are_not_saved(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.state, "finite", lambda params: False)
+    with pytest.raises(FloatingPointError, match="What is learned must stay finite, got others after step 2"):
+        loop.fit(run, tmp_path)
+    assert not checkpoint.saved(tmp_path)
 
 
 def test_a_run_begins_with_another_runs_weights(run, done, tmp_path):

@@ -31,6 +31,12 @@ def test_a_loss_that_is_no_number_names_its_step(loss, tmp_path):
         metrics.finite(7, loss, tmp_path)
 
 
+def test_params_that_are_no_numbers_name_their_step(tmp_path):
+    metrics.learned(7, True, tmp_path)
+    with pytest.raises(FloatingPointError, match="got others after step 7; lower"):
+        metrics.learned(7, False, tmp_path)
+
+
 def test_an_empty_directory_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold metrics.jsonl"):
         metrics.read(tmp_path)

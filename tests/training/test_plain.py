@@ -3,7 +3,8 @@
 import pytest
 
 from jattn.part import Part, part
-from jattn.training.plain import from_plain, to_plain
+from jattn.training.plain import agrees, from_plain, to_plain
+from jattn.training.run import Run
 
 
 class Slot(Part):
@@ -65,3 +66,10 @@ def test_what_does_not_fit_is_refused(data, words):
 def test_a_function_cannot_be_written():
     with pytest.raises(TypeError, match="put a plain function into a part"):
         to_plain(Wrap(many=(len,)))
+
+
+def test_a_default_that_has_changed_is_not_agreed_with():
+    written = to_plain(Run())
+    assert not agrees({**written, "steps": 7}, written)
+    assert not agrees({**written, "model": {**written["model"], "depth": 9}}, written)
+    assert not agrees({**written, "gone": 1}, written)

@@ -2,6 +2,8 @@
 
 import chex
 import jax
+import jax.numpy as jnp
+import pytest
 
 from jattn.models.decoder import DecoderConfig
 from jattn.training import state
@@ -24,3 +26,10 @@ def test_params_are_nested_dicts_of_arrays():
     params = state.fresh(TINY).params
     assert {"embedding", "stack", "head"} <= set(params)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("wrong", [jnp.nan, jnp.inf])
+def test_one_number_that_is_none_is_found(wrong):
+    params = {"a": jnp.ones((2, 3)), "b": {"c": jnp.zeros(4)}}
+    assert state.finite(params)
+    assert not state.finite({**params, "b": {"c": params["b"]["c"].at[2].set(wrong)}})

@@ -69,15 +69,6 @@ def digest(run: Run) -> str:
     return hashlib.sha256(json.dumps(_chosen(run), sort_keys=True).encode()).hexdigest()
 
 
-def agrees(written: Any, now: Any) -> bool:
-    """Whether plain data says what it said when it was written; fields that have come since are not asked."""
-    if isinstance(written, dict) and isinstance(now, dict):
-        return all(name in now and agrees(value, now[name]) for name, value in written.items())
-    if isinstance(written, list) and isinstance(now, list):
-        return len(written) == len(now) and all(agrees(*pair) for pair in zip(written, now, strict=True))
-    return type(written) is type(now) and written == now
-
-
 def portable(value: Any) -> Any:
     """Plain data without the places of one machine: of an absolute path the last name alone."""
     if isinstance(value, dict):

@@ -12,7 +12,7 @@ import jaxlib
 import numpy as np
 
 from jattn.training import disk, metrics
-from jattn.training.plain import to_plain
+from jattn.training.plain import agrees, to_plain
 from jattn.training.run import Run
 from jattn.training.sweeps import names
 
@@ -87,7 +87,7 @@ def read(path: Path, run: Run) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     same = isinstance(held, dict) and held.get("digest") == names.digest(run)
-    same = same and isinstance(held.get("run"), dict) and names.agrees(held["run"], names.portable(to_plain(run)))
+    same = same and isinstance(held.get("run"), dict) and agrees(held["run"], names.portable(to_plain(run)))
     return held if same and held.get("reached") else None
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import filelock
 
 from jattn.training import checkpoint, loop
-from jattn.training.plain import to_plain
+from jattn.training.plain import agrees, to_plain
 from jattn.training.run import Run
 from jattn.training.summary import Summary
-from jattn.training.sweeps import names, results
+from jattn.training.sweeps import results
 from jattn.training.sweeps.names import Planned
 
 # held from before the first step until the result is written; the loop's own ends between the two
@@ -72,6 +72,6 @@ def _finished(planned: Planned) -> Summary:
 
 def _holds(file: Path, run: Run) -> bool:
     try:
-        return names.agrees(json.loads(file.read_bytes()), to_plain(run))
+        return agrees(json.loads(file.read_bytes()), to_plain(run))
     except ValueError:
         return False

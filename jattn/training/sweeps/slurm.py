@@ -1,5 +1,6 @@
 """Writes a sweep as a script for Slurm: an array with a task a run."""
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ def script(command: Sequence[str], name: str, count: int, at_once: int | None = 
     return "\n".join(
         [
             "#!/bin/bash",
-            f"#SBATCH --job-name={name}",
+            f"#SBATCH --job-name={re.sub(r'[^A-Za-z0-9._-]', '_', name)}",
             f"#SBATCH --array=0-{count - 1}{bound}",
             "# a task that is stopped saves first; submitted again, it goes on from there, and what is done is left",
             f"#SBATCH --signal=TERM@{WARNING_SECONDS}",

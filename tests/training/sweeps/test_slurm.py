@@ -11,6 +11,10 @@ def test_a_task_a_run():
     assert "srun jattn sweep 'my runs.py' --index \"$SLURM_ARRAY_TASK_ID\"" in lines
 
 
+def test_a_name_with_a_space_stays_one_word():
+    assert "#SBATCH --job-name=my_list\n" in slurm.script(["jattn"], "my list", 4)
+
+
 def test_tasks_may_be_bounded():
     assert "#SBATCH --array=0-3%2\n" in slurm.script(["jattn"], "claim", 4, 2)
 
