@@ -46,13 +46,14 @@ def command(held: Train, found: dict, asks: bool) -> int:
     chosen = options.build(held, {name: words for name, words in found.items() if name in own})
     fields = {name: words for name, words in found.items() if name not in own}
     if chosen.dataset:
-        fields |= {"source": ["dataset"], "source.dataset": [chosen.dataset]}
+        place = os.path.abspath(chosen.dataset) if os.path.isdir(chosen.dataset) else chosen.dataset
+        fields |= {"source": ["dataset"], "source.dataset": [place]}
         if chosen.data_dir:
-            fields |= {"source.data_dir": [chosen.data_dir]}
+            fields |= {"source.data_dir": [os.path.abspath(chosen.data_dir)]}
+    # whole paths: a run may be gone on with from another directory
     if chosen.text:
-        fields |= {"source": ["text"], "source.files": list(chosen.text)}
+        fields |= {"source": ["text"], "source.files": [os.path.abspath(word) for word in chosen.text]}
     if "init_from" in fields:
-        # a run may be gone on with from another directory
         fields["init_from"] = [os.path.abspath(word) for word in fields["init_from"]]
     run = _run(chosen, fields)
     if asks:

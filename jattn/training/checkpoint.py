@@ -92,23 +92,27 @@ class Saver:
             raise disk.told(self.directory, error) from None
 
 
-def saved(directory: Path) -> bool:
-    """Whether a directory holds a checkpoint, whole or not."""
-    if not (directory / FOLDER).is_dir():
+def saved(directory: Path, most: int | None = None) -> bool:
+    """Whether a directory holds a checkpoint of at most `most` steps, whole or not."""
+    if (folder := directory / FOLDER).exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{FOLDER} must be a directory, got the file {str(folder)!r}; move it away.")
+    if not folder.is_dir():
         return False
     with manager(directory, writes=False) as reader:
-        return bool(reader.all_steps())
+        return any(most is None or step <= most for step in reader.all_steps())
 
 
-def load(directory: Path, run: Run, step: int | None = None) -> Restored:
+def load(directory: Path, run: Run, step: int | None = None, most: int | None = None) -> Restored:
     """What was saved after `step` steps, or the newest that is whole; `run` is the directory's, see `read_run`.
+
+    With `most`, checkpoints of more steps are passed over.
 
     That a checkpoint was cut off shows only where it is read, so older ones are tried in turn, and that is told.
     """
     if not (directory / FOLDER).is_dir():
         raise FileNotFoundError(f"A run's directory must hold {FOLDER}, got {str(directory)!r}; train it first.")
     with manager(directory, writes=False) as reader:
-        steps = sorted(reader.all_steps(), reverse=True)
+        steps = sorted((each for each in reader.all_steps() if most is None or each <= most), reverse=True)
         if not steps or step is not None and step not in steps:
             asked = "none" if step is None else step
             raise FileNotFoundError(

@@ -50,7 +50,10 @@ def resume(run: Run, directory: Path, *, workers: int = 0, events: Path | None =
     directory = Path(directory)
     training = Training(run, directory, workers, events)
     with lock.held(directory):
-        reached = checkpoint.load(directory, run) if checkpoint.saved(directory) else training.began()
+        # no checkpoint is gone on with whose steps were not all written down
+        whole = metrics.whole(directory)
+        known = checkpoint.saved(directory, whole)
+        reached = checkpoint.load(directory, run, most=whole) if known else training.began()
         step = int(reached.state.step)
         metrics.cut(directory, step)
         checkpoint.tidy(directory, step)
@@ -75,6 +78,7 @@ class Training:
     def __init__(self, run: Run, directory: Path, workers: int = 0, events: Path | None = None):
         if events is not None:
             tensorboard.needed()
+            tensorboard.made(events)
         self.run = run
         self.directory = directory
         self.workers = workers
@@ -108,7 +112,7 @@ class Training:
         plots.draw(rows, self.directory, self.run)
         last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
         if held_out_loss is None:
-            held_out_loss = rows[-1]["heldout_loss"]
+            held_out_loss = rows[-1].get("heldout_loss", float("nan"))
         seconds = time.perf_counter() - start
         return Summary(self.run, self.directory, float(np.mean(last)), held_out_loss, seconds, first)
 

@@ -81,34 +81,45 @@ class Writer:
         os.fsync(self.file.fileno())
 
 
+def whole(directory: Path) -> int:
+    """The last step of those that metrics.jsonl holds one after another from the first on; 0 where it holds none."""
+    lines = _lines(directory) if (directory / FILE).is_file() else []
+    count = 0
+    while count < len(lines) and (row := _row(lines[count])) is not None and row["step"] == count + 1:
+        count += 1
+    return count
+
+
 def cut(directory: Path, step: int) -> None:
     """Leaves the rows of steps 1 to `step`: what a process that was killed wrote beyond it will be written again."""
-    rows = read(directory) if (directory / FILE).is_file() else []
-    if [row["step"] for row in rows[:step]] != list(range(1, step + 1)):
-        raise ValueError(
-            f"{FILE} must hold every step up to the checkpoint's {step}, got {len(rows)} lines in {str(directory)!r}; "
-            f"remove its checkpoints to begin again with step 1."
-        )
-    disk.write(directory / FILE, "".join(json.dumps(row) + "\n" for row in rows[:step]))
+    lines = _lines(directory)[:step] if step else []
+    disk.write(directory / FILE, "".join(line + "\n" for line in lines))
 
 
 def read(directory: Path) -> list[dict[str, Any]]:
     """The rows of a directory's metrics.jsonl, in order; a last line that was cut off is no row."""
-    path = directory / FILE
-    if not path.is_file():
+    rows = []
+    if not (directory / FILE).is_file():
         raise FileNotFoundError(f"A run's directory must hold {FILE}, got {str(directory)!r}; train it first.")
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [_row(path, number, line) for number, line in enumerate(lines[:-1], 1)]
+    for number, line in enumerate(_lines(directory), 1):
+        if (row := _row(line)) is None:
+            raise ValueError(
+                f"Each line of {FILE} must be one step as JSON, got {line[:40]!r} in line {number} of "
+                f"{str(directory)!r}; jattn train --resume {directory} takes that step again."
+            )
+        rows.append(row)
+    return rows
 
 
-def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+def _lines(directory: Path) -> list[str]:
+    # behind the last line end stands nothing, or a line that was cut off
+    return (directory / FILE).read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+
+
+def _row(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
-        row = None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-        raise ValueError(
-            f"Each line of {FILE} must be one step as JSON, got {line[:40]!r} in line {number} of {str(path)!r}; "
-            f"remove that line."
-        )
-    return row
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    numbers = isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("loss"), float)
+    return row if numbers else None

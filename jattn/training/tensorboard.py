@@ -1,5 +1,6 @@
 """Writes what each step showed as event files, which TensorBoard draws while a run goes on, without TensorFlow."""
 
+import contextlib
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,15 @@ def needed() -> tuple[ModuleType, Callable[[bytes], int]]:
     return event_pb2, masked_crc32c
 
 
+def made(directory: Path) -> None:
+    """Makes TensorBoard's directory, or says that it cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{str(directory)!r}: {error.strerror}"
+        raise OSError(f"TensorBoard's directory must be one to write in, got {why}; name another.") from error
+
+
 class Writer:
     """Takes the rows of metrics.jsonl; each is in its file before the next one.
 
@@ -30,12 +40,12 @@ class Writer:
 
     def __init__(self, directory: Path, after: int = 0):
         event_pb2, masked_crc32c = needed()
+        made(directory)
         # SummaryWriter would do, but a thread of its own holds events back, and a killed run would lose them
         self.event, self.checksum = event_pb2.Event, masked_crc32c
         # TensorBoard reads the files of a directory in the order of their names
         name = f"events.out.tfevents.{time.time():.6f}.jattn"
         try:
-            directory.mkdir(parents=True, exist_ok=True)
             self.file = (directory / name).open("xb")
         except OSError as error:
             why = f"{str(directory)!r}: {error.strerror}"
@@ -47,7 +57,9 @@ class Writer:
         return self
 
     def __exit__(self, *_) -> None:
-        self.file.close()
+        # what a full disk refused is still in the buffer, and was told of when it was written
+        with contextlib.suppress(OSError):
+            self.file.close()
 
     def write(self, shown: dict[str, Any]) -> None:
         """Adds a row."""
@@ -59,8 +71,14 @@ class Writer:
         # the format of TFRecord: a length, the record, and a checksum of each
         length = struct.pack("<Q", len(record))
         check, checks = (struct.pack("<I", self.checksum(part)) for part in (length, record))
-        self.file.write(length + check + record + checks)
-        self.file.flush()
+        try:
+            self.file.write(length + check + record + checks)
+            self.file.flush()
+        except OSError as error:
+            raise OSError(
+                f"TensorBoard's directory must have room, got {error.strerror!r} for {self.file.name!r}; free some, or "
+                f"go on with jattn train --resume alone."
+            ) from None
 
 
 def scalars(shown: dict[str, Any]) -> Iterator[tuple[str, float]]:

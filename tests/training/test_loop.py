@@ -137,12 +137,31 @@ def test_workers_and_event_files_change_nothing(run, done, tmp_path):
     chex.assert_trees_all_equal(*(checkpoint.load(d, run).state for d in (tmp_path / "run", done.directory)))
 
 
-def test_rows_that_are_missing_are_not_passed_over(run, done, tmp_path):
+@pytest.mark.parametrize(
+    "spoil, step",
+    [
+        (lambda lines: lines[:2] + lines[3:], 0),
+        (lambda lines: [*lines[:4], lines[4][:30]], 3),
+        (lambda lines: [*lines[:3], "{torn\n", lines[4]], 3),
+        (lambda lines: [*lines[:4], '{"step": 5}\n'], 3),
+        (lambda lines: [], 0),
+    ],
+)
+def test_rows_that_are_spoilt_are_made_again_from_an_older_checkpoint(run, done, tmp_path, spoil, step):
     shutil.copytree(done.directory, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "run" / "metrics.jsonl").write_text("".join(lines[:2] + lines[3:]))
-    with pytest.raises(ValueError, match="must hold every step up to the checkpoint's 5, got 4 lines"):
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(spoil(lines)))
+    assert loop.resume(run, tmp_path / "run").first == step
+    assert losses(tmp_path / "run") == losses(done.directory)
+
+
+def test_checkpoints_that_are_a_file_are_refused_before_a_row_is_cut(run, done, tmp_path):
+    shutil.copytree(done.directory, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "checkpoints").touch()
+    with pytest.raises(NotADirectoryError, match="checkpoints must be a directory, got the file .*; move it away"):
         loop.resume(run, tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(done.directory)
 
 
 def test_a_directory_in_use_is_refused(run, done, tmp_path):

@@ -15,6 +15,8 @@ from jattn.training.sweeps.names import Planned
 
 # held from before the first step until the result is written; the loop's own ends between the two
 LOCK = "sweep.lock"
+# held by a sweep from before it begins a run until that is over
+CLAIM = "claim.lock"
 WAIT_SECONDS = 0.5
 
 
@@ -40,17 +42,24 @@ def made(folder: Path) -> None:
         raise OSError(f"A sweep's directories must be such as can be made, got {why}; name others.") from error
 
 
-def in_use(planned: Planned) -> bool:
-    """Whether another process is at this run."""
-    if not (planned.directory / LOCK).exists():
-        return False
-    lock = filelock.FileLock(planned.directory / LOCK, timeout=0)
+def claimed(planned: Planned) -> filelock.BaseFileLock | None:
+    """A claim on a run for the sweep that is to begin it, held until released; None where another process is at it.
+
+    The process that trains takes its own lock only seconds after it was begun, and keeps it where its sweep is killed.
+    """
+    made(planned.directory)
+    claim, lock = (filelock.FileLock(planned.directory / name, timeout=0) for name in (CLAIM, LOCK))
+    try:
+        claim.acquire()
+    except filelock.Timeout:
+        return None
     try:
         lock.acquire()
     except filelock.Timeout:
-        return True
+        claim.release()
+        return None
     lock.release()
-    return False
+    return claim
 
 
 def _finished(planned: Planned) -> Summary:

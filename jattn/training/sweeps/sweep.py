@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import BaseFileLock
+
 from jattn.training.run import Run
 from jattn.training.stopping import Stopping
 from jattn.training.sweeps import children, names, results, single
@@ -97,9 +99,10 @@ class _Sweeping:
     """Which runs wait, which go on and since when, and which failed."""
 
     def __init__(self, plans: Sequence[Planned], begin: Begin, jobs: int):
-        self.begin, self.jobs, self.count = begin, jobs, len(plans)
+        self.begin, self.jobs = begin, jobs
         self.waiting = [planned for planned in plans if not _done(planned)]
         self.running: dict[int, tuple[Planned, Here | subprocess.Popen, float]] = {}
+        self.claims: dict[int, BaseFileLock] = {}
         self.failed: dict[int, str] = {}
 
     def goes_on(self) -> bool:
@@ -107,7 +110,10 @@ class _Sweeping:
         while len(self.running) < self.jobs and (planned := self._free()):
             self._tell("started", planned)
             began = time.perf_counter()
-            self.running[planned.index] = planned, self.begin(planned), began
+            try:
+                self.running[planned.index] = planned, self.begin(planned), began
+            except OSError as error:
+                self._failed(planned, str(error))
         for planned, process, began in list(self.running.values()):
             if (code := process.poll()) is not None:
                 del self.running[planned.index]
@@ -132,24 +138,41 @@ class _Sweeping:
     def _free(self) -> Planned | None:
         """The next run to begin: what another process has finished is passed over, what it is at comes later."""
         for planned in list(self.waiting):
-            if single.in_use(planned):
+            try:
+                claim = single.claimed(planned)
+            except OSError as error:
+                self.waiting.remove(planned)
+                self._failed(planned, str(error))
+                continue
+            if claim is None:
                 continue
             self.waiting.remove(planned)
+            self.claims[planned.index] = claim
             if not _done(planned):
                 return planned
+            self._release(planned)
             self._tell("done", planned, ": by another process")
         return None
 
     def _ended(self, planned: Planned, code: int, seconds: float) -> None:
+        self._release(planned)
         held = results.read(planned.result, planned.run)
         if code == 0 and held:
             self._tell("done", planned, f": held-out loss {held['reached']['heldout_loss']:.4f}, {seconds:.0f} s")
         else:
-            self.failed[planned.index] = children.why(planned, code)
-            self._tell("failed", planned, f": {self.failed[planned.index]}")
+            self._failed(planned, children.why(planned, code))
+
+    def _failed(self, planned: Planned, why: str) -> None:
+        self._release(planned)
+        self.failed[planned.index] = why
+        self._tell("failed", planned, f": {why}")
+
+    def _release(self, planned: Planned) -> None:
+        if claim := self.claims.pop(planned.index, None):
+            claim.release()
 
     def _tell(self, what: str, planned: Planned, more: str = "") -> None:
-        print(f"{what:<8} {planned.index + 1:>3} of {self.count}  {planned.name}{more}", flush=True)
+        print(f"{what:<8} run {planned.index:<3} {planned.name}{more}", flush=True)
 
 
 def _done(planned: Planned) -> bool:

@@ -30,8 +30,7 @@ def _row(planned: Planned, failed: Mapping[int, str]) -> list[str]:
         reached = held["reached"]
         losses = [f"{reached[name]:.4f}" for name in ("train_loss", "heldout_loss")]
         return [*losses, f"{reached['steps']:,}", f"{reached['seconds']:.1f}", "done"]
-    there = (planned.directory / metrics.FILE).is_file()
-    steps = len(metrics.read(planned.directory)) if there else 0
+    steps = metrics.whole(planned.directory)
     begun = (planned.directory / checkpoint.RUN_FILE).is_file()
     state = "failed" if planned.index in failed else "begun" if begun else "waiting"
     return ["-", "-", f"{steps:,}", "-", state]

@@ -62,9 +62,9 @@ def test_another_run_in_its_place_is_refused(planned, calls):
 
 def test_a_run_that_another_process_trains_is_waited_for_and_not_repeated(planned, calls):
     planned.directory.mkdir(parents=True)
-    assert not single.in_use(planned)
+    single.claimed(planned).release()
     with filelock.FileLock(planned.directory / single.LOCK):
-        assert single.in_use(planned)
+        assert single.claimed(planned) is None
         waiting = threading.Thread(target=single.trained, args=[planned])
         waiting.start()
         time.sleep(0.2)

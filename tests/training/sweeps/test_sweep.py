@@ -68,7 +68,7 @@ def test_a_run_that_fails_is_told_and_stops_no_other(plans, capsys):
     assert [held and held["reached"]["heldout_loss"] for held in swept.results] == [2.0, 3.0, None, 5.0]
     told = capsys.readouterr().out
     assert told.count("started") == 4 and told.count("done ") == 3
-    assert f"failed     3 of 4  {plans[2].name}: the loss is no number" in told
+    assert f"failed   run 2   {plans[2].name}: the loss is no number" in told
     assert [line.split()[-1] for line in str(swept).splitlines()] == ["state", "done", "done", "failed", "done"]
 
 
@@ -111,10 +111,28 @@ def other():
 
 
 def test_a_run_that_is_in_use_comes_later(plans, monkeypatch, capsys):
-    monkeypatch.setattr(single, "in_use", lambda planned: planned.index == 0 and trained(plans[3]) == 0)
+    claimed = single.claimed
+    monkeypatch.setattr(
+        single, "claimed", lambda planned: None if planned.index == 0 and not trained(plans[3]) else claimed(planned)
+    )
     sweep.carried_out(plans, stub, 1)
-    told = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("started")]
-    assert told == ["2", "3", "4", "1"]
+    told = [line.split()[2] for line in capsys.readouterr().out.splitlines() if line.startswith("started")]
+    assert told == ["1", "2", "3", "0"]
+
+
+def test_a_claim_keeps_another_sweep_away_before_the_run_has_begun(plans):
+    claim = single.claimed(plans[0])
+    assert claim and single.claimed(plans[0]) is None
+    claim.release()
+    single.claimed(plans[0]).release()
+
+
+def test_a_directory_that_is_a_file_fails_its_run_alone(plans):
+    plans[1].directory.parent.mkdir(parents=True)
+    plans[1].directory.write_bytes(b"")
+    swept = sweep.carried_out(plans, stub, 2)
+    assert "must be such as can be made" in swept.failed[1]
+    assert [trained(plans[n]) for n in (0, 3)] == [1, 1] and "failed" in str(swept)
 
 
 def test_a_signal_is_passed_on_once_and_the_same_call_goes_on(plans, capfd):

@@ -16,7 +16,7 @@ def test_a_row_a_run_and_a_column_a_field_that_differs(tmp_path):
     for planned in plans[1:3]:
         planned.directory.mkdir(parents=True)
         (planned.directory / "run.json").touch()
-    (plans[2].directory / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    (plans[2].directory / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.0}\n{"st')
     assert table(plans, {2: "why"}).splitlines() == [
         "run  steps  seed  training loss  held-out loss  steps done  seconds  state",
         "0    1000   0           12.1000         2.3457       1,000     70.2  done",
