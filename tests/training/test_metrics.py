@@ -40,3 +40,31 @@ def test_params_that_are_no_numbers_name_their_step(tmp_path):
 def test_an_empty_directory_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold metrics.jsonl"):
         metrics.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line, steps",
+    [
+        ('{"step": 3, "loss": 1.5}\n', 3),
+        ('{"step": 3, "loss": 1.5}', 2),
+        ('{"step": 3, "loss": 1\n', 2),
+        ('{"step": 3}\n', 2),
+        ('{"step": 3, "loss": "low"}\n', 2),
+        ('{"step": 2, "loss": 1.5}\n', 2),
+        ("[" * 100_000 + "\n", 2),
+        ("", 2),
+    ],
+)
+def test_rows_count_as_long_as_they_are_whole_and_in_order(tmp_path, line, steps):
+    good = [f'{{"step": {n}, "loss": 2.0}}\n' for n in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_text("".join([*good, line]))
+    assert metrics.whole(tmp_path) == steps
+    metrics.cut(tmp_path, 1)
+    assert (tmp_path / "metrics.jsonl").read_text() == good[0]
+    assert metrics.whole(tmp_path / "none") == 0
+
+
+def test_a_row_that_is_none_is_told_with_its_line(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2}\n')
+    with pytest.raises(ValueError, match="must be one step as JSON, got '{\"step\": 2}' in line 2 of .* --resume"):
+        metrics.read(tmp_path)

@@ -49,6 +49,8 @@ def carried_out(plans: Sequence[Planned], begin: Begin, jobs: int | None = None)
 
     `jobs` is how many processes `begin` may have begun at a time; None where it begins none and runs are over at once.
     """
+    for folder in dict.fromkeys(place.parent for planned in plans for place in (planned.directory, planned.result)):
+        single.made(folder)
     done = sum(_done(planned) for planned in plans)
     if done:
         print(f"{table(plans, {})}\n\n{done} of {len(plans)} runs are done.", flush=True)
