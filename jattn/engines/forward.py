@@ -23,7 +23,7 @@ from jattn.numerics import divide, log, wide, x_log_x
 
 # below any logit, and finite, so that a row that sees nothing subtracts numbers and not infinities
 FLOOR = -1e30
-# steps that a threshold may take; it stops when no row moves
+# steps that a threshold may take; a row stops when it moves no more
 NEWTON_STEPS = 50
 
 
@@ -129,8 +129,9 @@ def _solve(plan: Plan, own: dict, over_keys, look, zero: Float[Array, "h t"]) ->
     some = top > -jnp.inf
     _, _, tile = look(0)
 
+    # each row stops by itself: steps as many as another row needs, maybe for later keys, would move its last bit
     def step(carry):
-        count, z, _ = carry
+        count, z, moves = carry
 
         def sweep(j, sums):
             logits, seen, tile = look(j)
@@ -138,12 +139,13 @@ def _solve(plan: Plan, own: dict, over_keys, look, zero: Float[Array, "h t"]) ->
             return sums[0] + weights.sum(-1), sums[1] + pull(jnp.ones_like(weights))[0]
 
         mass, slope = over_keys(sweep, (zero, zero))
-        move = jnp.where(some, divide(mass - 1, slope), 0)
-        return count + 1, z - move, jnp.abs(move).max()
+        move = jnp.where(moves, divide(mass - 1, slope), 0)
+        z = z - move
+        return count + 1, z, moves & (jnp.abs(move) > 4 * jnp.finfo(zero.dtype).eps * jnp.maximum(1, jnp.abs(z)))
 
     def moving(carry):
-        count, z, moved = carry
-        return (count < NEWTON_STEPS) & (moved > 4 * jnp.finfo(zero.dtype).eps * jnp.maximum(1, jnp.abs(z).max()))
+        count, _, moves = carry
+        return (count < NEWTON_STEPS) & moves.any()
 
     begin = normalizer.begin(own, jnp.where(some, top, 0), tile._replace(key=None))
-    return lax.while_loop(moving, step, (0, begin, jnp.asarray(jnp.inf, zero.dtype)))[1]
+    return lax.while_loop(moving, step, (0, begin, some))[1]
