@@ -3,9 +3,11 @@
 import contextlib
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from jattn.part import Variables
@@ -112,7 +114,7 @@ class Training:
         plots.draw(rows, self.directory, self.run)
         last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
         if held_out_loss is None:
-            held_out_loss = rows[-1].get("heldout_loss", float("nan"))
+            held_out_loss = rows[-1]["heldout_loss"]
         seconds = time.perf_counter() - start
         return Summary(self.run, self.directory, float(np.mean(last)), held_out_loss, seconds, first)
 
@@ -128,38 +130,48 @@ class Training:
             self._events(first) as events,
             tqdm(total=last, initial=first, unit="step", dynamic_ncols=True) as bar,
         ):
+            if first and self._evaluates(first) and "heldout_loss" not in (row := metrics.read(self.directory)[-1]):
+                # its process was stopped while it evaluated
+                held_out_loss = self._evaluate(train_state, bar, stopping)
+                if held_out_loss is not None:
+                    row = metrics.evaluated(row, held_out_loss)
+                    writer.amend(row)
+                    if events:
+                        events.write(row)
             self.clock = time.perf_counter()
-            for number in range(first + 1, last + 1):
+            for number in range(first + 1, last + 1) if not stopping.asked else ():
                 train_state, shown = self.step(train_state, next(coming))
                 # the step before is read only now, so that the device always has work ahead
                 if pending is not None:
                     self._keep((writer, events), bar, *pending, self._read(*pending), None)
                 pending = (number, shown)
-                evaluates = number == last or number % self.run.evaluate_every == 0
-                # asked once: a signal may come between two looks
-                stops = stopping.asked and number < last
-                saves = stops or number == last or number % self.run.checkpoint_every == 0
-                if evaluates or saves:
+                evaluates, saves = self._evaluates(number), number == last or number % self.run.checkpoint_every == 0
+                if evaluates or saves or stopping.asked:
                     # read first: what is no number must not be saved over a good state
                     rate = self._read(*pending)
                     metrics.learned(number, bool(state.finite(train_state.params)), self.directory)
-                    held_out_loss = self._evaluate(train_state, bar) if evaluates else None
+                    held_out_loss = self._evaluate(train_state, bar, stopping) if evaluates else None
                     self._keep((writer, events), bar, *pending, rate, held_out_loss)
                     pending = None
-                if saves:
-                    writer.sync()
-                    saver.save(train_state, number * self.run.batch)
-                if stops:
-                    break
-                saver.check()
-                if evaluates or saves:
+                    # asked once: a signal may come between two looks
+                    stops = stopping.asked
+                    if saves or stops:
+                        writer.sync()
+                        saver.save(train_state, number * self.run.batch)
+                    if stops:
+                        break
                     self.clock = time.perf_counter()
-        if (reached := int(train_state.step)) < last:
+                saver.check()
+        reached = int(train_state.step)
+        if stopping.asked and (reached < last or held_out_loss is None):
             raise KeyboardInterrupt(
                 f"Stopped after step {reached} of {last}, which is saved; go on with "
                 f"jattn train --resume {self.directory}."
             )
         return held_out_loss
+
+    def _evaluates(self, step: int) -> bool:
+        return step == self.run.steps or step % self.run.evaluate_every == 0
 
     def _events(self, first: int) -> contextlib.AbstractContextManager[tensorboard.Writer | None]:
         return contextlib.nullcontext() if self.events is None else tensorboard.Writer(self.events, first)
@@ -186,13 +198,26 @@ class Training:
         bar.update()
         bar.set_postfix(loss=f"{float(shown.loss):.3f}", refresh=False)
 
-    def _evaluate(self, train_state: TrainState, bar: tqdm) -> float:
-        """The held-out loss: of a sample during training, of all that is scored after the last step."""
+    def _evaluate(self, train_state: TrainState, bar: tqdm, stopping: Stopping) -> float | None:
+        """The held-out loss: of a sample during training, of all that is scored after the last; None if stopped."""
         whole = int(train_state.step) == self.run.steps
         bar.set_description("held-out loss, at the end" if whole else "held-out loss")
         numbers = evaluate.whole(self.held_out) if whole else self.sample
         size = evaluate.batch_size(self.run, self.held_out)
         variables = Variables(train_state.params, train_state.buffers)
-        loss = evaluate.loss_on(self.score, variables, self.held_out, numbers, size)
+
+        def score(*arguments: Any) -> Float[Array, ""]:
+            if stopping.asked:
+                raise _Stopped
+            return self.score(*arguments)
+
+        try:
+            loss = evaluate.loss_on(score, variables, self.held_out, numbers, size)
+        except _Stopped:
+            return None
         bar.set_description("")
         return metrics.finite(int(train_state.step), loss, self.directory, "held-out loss")
+
+
+class _Stopped(Exception):
+    """Never leaves this file: an evaluation that was asked to stop."""

@@ -30,6 +30,11 @@ def row(step: int, metrics: Metrics, tokens_per_second: float, held_out_loss: fl
     return shown
 
 
+def evaluated(row: dict[str, Any], held_out_loss: float) -> dict[str, Any]:
+    """A row that was written before its evaluation, with what that gave."""
+    return {"step": row["step"], "loss": row["loss"], "heldout_loss": _number(held_out_loss)} | row
+
+
 def _number(value: Any) -> float:
     return float(f"{float(value):.{DIGITS}g}")
 
@@ -76,6 +81,12 @@ class Writer:
         except OSError as error:
             raise disk.told(self.directory, error) from None
 
+    def amend(self, shown: dict[str, Any]) -> None:
+        """Puts a row in place of the last one."""
+        self.file.close()
+        _write(self.directory, [*_lines(self.directory)[:-1], json.dumps(shown)])
+        self.file = (self.directory / FILE).open("a", encoding="utf-8")
+
     def sync(self) -> None:
         """Waits until the rows are on the disk: a checkpoint must not outlive the rows before it."""
         os.fsync(self.file.fileno())
@@ -92,8 +103,7 @@ def whole(directory: Path) -> int:
 
 def cut(directory: Path, step: int) -> None:
     """Leaves the rows of steps 1 to `step`: what a process that was killed wrote beyond it will be written again."""
-    lines = _lines(directory)[:step] if step else []
-    disk.write(directory / FILE, "".join(line + "\n" for line in lines))
+    _write(directory, _lines(directory)[:step] if step else [])
 
 
 def read(directory: Path) -> list[dict[str, Any]]:
@@ -114,6 +124,10 @@ def read(directory: Path) -> list[dict[str, Any]]:
 def _lines(directory: Path) -> list[str]:
     # behind the last line end stands nothing, or a line that was cut off
     return (directory / FILE).read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+
+
+def _write(directory: Path, lines: list[str]) -> None:
+    disk.write(directory / FILE, "".join(line + "\n" for line in lines))
 
 
 def _row(line: str) -> dict[str, Any] | None:

@@ -190,6 +190,29 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(run, done, tmp_path, m
     assert losses(tmp_path / "run") == losses(done.directory)
 
 
+@pytest.mark.parametrize("evaluation, step", [(2, 4), (3, 5)])
+def test_a_stop_during_an_evaluation_saves_and_evaluates_later(run, done, tmp_path, monkeypatch, evaluation, step):
+    loss_on, begun = evaluate.loss_on, []
+
+    def struck(*arguments):
+        begun.append(len(begun))
+        # the second strikes the evaluation that is made good
+        if len(begun) in (evaluation, evaluation + 1):
+            signal.raise_signal(signal.SIGTERM)
+        return loss_on(*arguments)
+
+    monkeypatch.setattr(evaluate, "loss_on", struck)
+    for start in (loop.fit, loop.resume):
+        with pytest.raises(KeyboardInterrupt, match=f"after step {step} of 5, which is saved; go on with"):
+            start(run, tmp_path / "run")
+        assert checkpoint.load(tmp_path / "run", run).state.step == step
+        assert len(metrics.read(tmp_path / "run")) == step
+        assert "heldout_loss" not in metrics.read(tmp_path / "run")[-1]
+    summary = loop.resume(run, tmp_path / "run", events=tmp_path / "events")
+    assert losses(tmp_path / "run") == losses(done.directory)
+    assert summary.held_out_loss == done.held_out_loss
+
+
 def test_a_run_that_was_edited_is_not_gone_on_with(run, done, tmp_path):
     cut_off(done, tmp_path / "run", 3)
     for edited in (dataclasses.replace(run, seed=1), dataclasses.replace(run, model=DecoderConfig(width=12, depth=1))):
