@@ -27,14 +27,14 @@ def command(held: Bench, found: dict, asks: bool) -> int:
     smoke = options.bare(found, "smoke")
     if (chosen := runs.built(held, found, asks, "bench")) is None:
         return 0
-    if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
-        raise FileNotFoundError(f"--json names a file in a folder that exists, got {chosen.json!r}; make the folder.")
     from jattn import benchmarks
     from jattn.benchmarks import report
     from jattn.training import memory
 
     # a name that nothing answers to is refused before the first minute is spent
     modules = {name: benchmarks.load(name) for name in chosen.only}
+    if chosen.json:
+        _check_writable(Path(chosen.json))
     # as in training: what was freed is kept, on all sides
     memory.keep_freed()
     measured = {}
@@ -54,3 +54,12 @@ def command(held: Bench, found: dict, asks: bool) -> int:
             Path(chosen.json).write_text(json.dumps(report.record(measured), indent=2) + "\n", encoding="utf-8")
     print("; ".join(f"{name} {value}" for name, value in {**report.machine(), **report.versions()}.items()))
     return 0
+
+
+def _check_writable(file: Path) -> None:
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise OSError(
+            f"--json must name a file that can be written, got {str(file)!r}: {error.strerror}; name another."
+        ) from None

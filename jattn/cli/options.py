@@ -116,7 +116,7 @@ def kind_words(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(map(str, options))
     names = {int: "a whole number", float: "a number", str: "text", types.NoneType: "none"}
-    return " or ".join(names.get(option, "several, one after another") for option in options)
+    return " or ".join(names.get(option, "values, one after another") for option in options)
 
 
 def page(command: str, sentence: str, held: Sequence[Any]) -> str:

@@ -1,5 +1,6 @@
 """Writes a frozen dataclass as plain data and reads it back: parts by their class names, nothing evaluated."""
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -48,7 +49,8 @@ def from_plain(data: Any, kind: Any, resolve: Resolve, path: str = "run") -> Any
             if isinstance(data, dict):
                 return _part(data, _slot(kind, data), resolve, path)
         elif _fits(data, option):
-            return float(data) if option is float else data
+            with contextlib.suppress(OverflowError):
+                return float(data) if option is float else data
     raise TypeError(f"{path} must be {_words(kind)}, got {data!r}; correct the file or the option.")
 
 

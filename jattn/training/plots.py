@@ -80,6 +80,10 @@ def draw(rows: list[dict[str, Any]], directory: Path, run: Run) -> list[Path]:
     written = []
     for name, figure in figures.items():
         if figure is not None:
-            figure.savefig(directory / name, dpi=120)
+            try:
+                figure.savefig(directory / name, dpi=120)
+            except OSError as error:
+                why = f"{str(directory / name)!r}: {error.strerror}"
+                raise OSError(f"A picture must be a file that can be written, got {why}; see to it.") from None
             written.append(directory / name)
     return written

@@ -81,7 +81,7 @@ class Run:
         """The run that `to_json` wrote; `resolve(slot, name)` gives the class of that name in that slot."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict) or data.get("name") != "Run":
             raise ValueError(

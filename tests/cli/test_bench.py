@@ -42,7 +42,10 @@ def test_only_the_named_are_measured_in_the_order_named(monkeypatch, capsys):
         # refused before the first is measured
         (["--only", "attention", "zzz"], "There is no benchmark 'zzz'; there are attention, saves, training_step"),
         (["--smoke", "attention"], "--smoke takes no value, got 'attention'; write it alone."),
-        (["--json", "nowhere/figures.json"], "--json names a file in a folder that exists, got 'nowhere/figures.json'"),
+        (
+            ["--json", "nowhere/figures.json"],
+            "--json must name a file that can be written, got 'nowhere/figures.json': No such",
+        ),
         (["--onyl", "attention"], "jattn bench has no option --onyl; the nearest are --only, --json."),
     ],
 )

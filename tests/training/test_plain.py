@@ -55,6 +55,7 @@ def test_a_whole_number_is_a_float_where_one_is_meant_and_absent_fields_keep_def
         ({"name": "str"}, "must be a Slot, got 'str'"),
         ({"size": 3}, "must give its class"),
         ([1], "run must be Slot"),
+        ({"name": "Leaf", "rate": 10**400}, "run.rate must be float, got 1000"),
         ({"name": "Wrap", "inner": {"name": "Leaf", "names": "ab"}}, "run.inner.names must be"),
     ],
 )

@@ -1,6 +1,7 @@
 """Tests that both pictures are drawn from rows alone."""
 
 import numpy as np
+import pytest
 
 from jattn.training import plots
 from jattn.training.run import Run
@@ -33,3 +34,9 @@ def test_losses_are_of_what_the_source_counts():
 
 def test_smoothing_is_the_mean_of_the_last_values():
     np.testing.assert_allclose(plots.smoothed(np.array([1.0, 3.0, 5.0, 7.0]), 3), [1, 2, 3, 5])
+
+
+def test_a_picture_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "loss.png").mkdir()
+    with pytest.raises(OSError, match="A picture must be a file that can be written, got .*loss.png': Is a directory"):
+        plots.draw([{"step": 1, "loss": 2.0}], tmp_path, Run())

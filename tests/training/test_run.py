@@ -54,3 +54,8 @@ def test_what_cannot_be_trained_is_refused(fields, words):
 def test_a_class_is_no_part():
     with pytest.raises(TypeError, match="Run.optimizer must be a Optimizer"):
         Run(optimizer=AdamW)
+
+
+def test_what_is_nested_beyond_measure_is_no_run():
+    with pytest.raises(ValueError, match="run.json must be the JSON that training wrote, got"):
+        Run.from_json("[" * 100_000 + "]" * 100_000, None)
