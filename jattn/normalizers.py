@@ -5,9 +5,11 @@ from jattn import lazy
 
 _HOMES = {
     "Normalizer": "jattn.parts.normalizers",
+    "Relaxed": "jattn.parts.normalizers.relaxed",
     "Sink": "jattn.parts.normalizers.sink",
     "Softmax": "jattn.parts.normalizers.softmax",
     "Sparsemax": "jattn.parts.normalizers.sparsemax",
     "SquaredRelu": "jattn.parts.normalizers.squared_relu",
+    "TopK": "jattn.parts.normalizers.top_k",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

@@ -37,6 +37,7 @@ def parts_of(slot: type) -> list[type]:
         if isinstance(thing, type)
         and issubclass(thing, slot)
         and thing is not slot
+        and not thing.__name__.startswith("_")
         and thing.__module__ == module.__name__
     }
     return sorted(found, key=lambda cls: cls.__name__)

@@ -1,12 +1,13 @@
 """How it is computed: the only loops. This file holds what they share, one tile of pairs."""
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt32
 
 from jattn.numerics import wide
 from jattn.part import Place, Side, Tile, part, scope
@@ -18,12 +19,13 @@ from jattn.parts.scores import Score
 
 @part
 class Rule:
-    """What an engine is told: logits = scale q.k, then scores in order, bias, mask, normalizer."""
+    """What an engine is told: logits = scale q.k, then scores in order, bias, mask, normalizer, dropout of weights."""
 
     scale: float
     score: tuple[Score, ...] = ()
     mask: Mask = Full()
     normalizer: Normalizer = Softmax()
+    dropout: float = 0.0
 
     def reads_visible(self) -> bool:
         """Whether any part wants to know how many keys its row sees."""
@@ -31,10 +33,11 @@ class Rule:
 
 
 class Pairs(NamedTuple):
-    """Arrays of pairs that the caller passed: a mask and a bias, each "#h #t #s" or None."""
+    """Data of pairs: a mask and a bias, each "#h #t #s", and the words that `engines.dropout` hashes; or None."""
 
     mask: Bool[Array, "#h #t #s"] | None = None
     bias: Float[Array, "#h #t #s"] | None = None
+    noise: UInt32[Array, " 2"] | None = None
 
 
 def share(heads: int, key_heads: int, value_heads: int) -> int:
@@ -116,3 +119,16 @@ def whole_tile(query: Side, key: Side, place: Place) -> Tile:
     heads = query.vector.shape[1]
     query, key = jax.tree.map(jnp.asarray, (query, key))
     return Tile(in_tile(query, 0, heads, heads), in_tile(key, 0, heads, heads), place)
+
+
+def prepared(attend: Callable, rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, pairs: Pairs):
+    """The query side with what the normalizer's `prepare` gives, by passes of the engine whose `attend` this is."""
+    plain = dataclasses.replace(rule, dropout=0.0)
+
+    def run(normalizer: Normalizer, own_: dict | None = None, extra: dict | None = None):
+        other = dataclasses.replace(plain, normalizer=normalizer)
+        rows = query._replace(extra=query.extra | {"normalizer": extra or {}})
+        return attend(other, own | {"normalizer": own_ or {}}, rows, key, value[..., :0], place, pairs)
+
+    found = rule.normalizer.prepare(own["normalizer"], run)
+    return query._replace(extra=query.extra | {"normalizer": found}) if found else query

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jattn import engines
+from jattn.engines.dropout import drop
 from jattn.engines.tiles import (
     Plan,
     add,
@@ -53,14 +54,17 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
         }
         g = jnp.moveaxis(cut(cut(g_out, at[1], plan.rows), at[0], plan.group, 1), 1, 0)
         values = values_of(plan, data, j, group)
-        g_weights = jnp.einsum(
-            "jte,jse->jts", g.reshape(values.shape[0], -1, g.shape[2]), values, preferred_element_type=dtype
-        ).reshape(plan.group, plan.rows, plan.columns)
+        folded = g.reshape(values.shape[0], per_value * plan.rows, g.shape[2])
+        g_weights = jnp.einsum("jte,jse->jts", folded, values, preferred_element_type=dtype)
+        g_weights = dropped(g_weights.reshape(plan.group, plan.rows, plan.columns), smooth, fixed)
         return smooth, fixed, row, g, g_weights, seen_of(plan, smooth, fixed, row_tile, j)
 
-    def weights_of(smooth, fixed, row, seen):
+    def dropped(weights, smooth, fixed):
+        return drop(weights, plan.rule.dropout, data["noise"], tile_of(plan, smooth, fixed))
+
+    def weights_of(smooth, fixed, logits, z, seen):
         tile = engines.normalizer_tile(plan.rule, tile_of(plan, smooth, fixed))
-        return lambda own, logits, z: normalizer.weights(own, logits, z, seen, tile).astype(dtype)
+        return normalizer.weights(smooth["own"]["normalizer"], logits, z, seen, tile).astype(dtype)
 
     def through_statistics(weights, g_weights, row):
         size, sign = jnp.abs(weights), jnp.sign(weights)
@@ -83,8 +87,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             def sweep(j, sums):
                 smooth, fixed, row, _, g_weights, seen = look(i, j, group, None)
                 logits = logits_of(plan, smooth, fixed)
-                weigh = weights_of(smooth, fixed, row, seen)
-                weights, pull = jax.vjp(lambda z: weigh(smooth["own"]["normalizer"], logits, z), row["z"])
+                weights, pull = jax.vjp(lambda z: weights_of(smooth, fixed, logits, z, seen), row["z"])
                 g_weights = through_statistics(weights, g_weights, row)
                 return sums[0] + pull(g_weights)[0][..., 0], sums[1] + pull(jnp.ones_like(weights))[0][..., 0]
 
@@ -102,29 +105,26 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             whole, g_key, g_value = carry
             smooth, fixed, row, g, g_weights, seen = look(i, j, group, i)
             logits, pull_logits = jax.vjp(lambda smooth: logits_of(plan, smooth, fixed), smooth)
-            weigh = weights_of(smooth, fixed, row, seen)
-            weights, pull = jax.vjp(lambda own, s: weigh(own, s, row["z"]), smooth["own"]["normalizer"], logits)
+            weights, pull = jax.vjp(lambda smooth, s: weights_of(smooth, fixed, s, row["z"], seen), smooth, logits)
             g_weights = through_statistics(weights, g_weights, row)
             if row["constraint"] is not None:
                 g_weights = g_weights + row["constraint"] * jnp.sign(weights)
-            g_normalizer_own, g_logits = pull(g_weights)
+            g_direct, g_logits = pull(g_weights)
             if g_top is not None:
                 g_logits = g_logits + jnp.where(seen & (logits == row["top"]), row["g top"], 0)
             (g_smooth,) = pull_logits(g_logits)
             at = start_of(i, plan.rows, plan.length)
             g_value = g_value + jnp.einsum(
                 "jts,jte->jse",
-                weights.astype(g.dtype).reshape(-1, per_value * plan.rows, plan.columns),
-                g.reshape(-1, per_value * plan.rows, g.shape[2]),
+                dropped(weights, smooth, fixed).astype(g.dtype).reshape(-1, per_value * plan.rows, plan.columns),
+                g.reshape(plan.group // per_value, per_value * plan.rows, g.shape[2]),
                 preferred_element_type=dtype,
             )
-            whole = whole | {
-                "own": _plus(whole["own"], g_smooth["own"]),
-                "normalizer": _plus(whole["normalizer"], g_normalizer_own),
-                "q": add(whole["q"], g_smooth["q"].astype(dtype), (at, head, 0)),
-                "query extra": _add_rows(whole["query extra"], g_smooth["query extra"], at),
-                "key extra": _add_rows(whole["key extra"], g_smooth["key extra"], column),
-            }
+            whole = whole | {"q": add(whole["q"], g_smooth["q"].astype(dtype), (at, head, 0))}
+            for found in (g_smooth, g_direct):
+                whole["own"] = _plus(whole["own"], found["own"])
+                whole["query extra"] = _add_rows(whole["query extra"], found["query extra"], at)
+                whole["key extra"] = _add_rows(whole["key extra"], found["key extra"], column)
             if data["bias"] is not None:
                 starts = tuple(
                     0 if n == 1 else s for n, s in zip(data["bias"].shape, (head, at, column), strict=True)
@@ -150,13 +150,12 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
         return jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), wide(leaf.dtype)) if _smooth(leaf) else None, tree)
 
     query, key = data["query"], data["key"]
-    start = {"own": zeros(data["own"]), "normalizer": zeros(data["own"]["normalizer"]), "bias": zeros(data["bias"])}
+    start = {"own": zeros(data["own"]), "bias": zeros(data["bias"])}
     start |= {"q": zeros(query.vector), "k": zeros(key.vector), "v": zeros(data["value"])}
     start |= {"query extra": zeros(query.extra), "key extra": zeros(key.extra)}
     found = loop(column_tiles * groups, columns_of, start)
-    own = {**found["own"], "normalizer": _plus(found["own"]["normalizer"], found["normalizer"])}
     return {
-        "own": own,
+        "own": found["own"],
         "query": (found["q"], found["query extra"]),
         "key": (found["k"], found["key extra"]),
         "value": found["v"],

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from jattn import engines
 from jattn.engines import Pairs, Rule
+from jattn.engines.dropout import drop
 from jattn.numerics import divide, log, wide, x_log_x
 from jattn.part import Attended, Place, Side, Stats, Tile
 
@@ -25,6 +26,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     """
     heads = query.vector.shape[1]
     engines.share(heads, key.vector.shape[1], value.shape[1])
+    query = engines.prepared(attend, rule, own, query, key, value, place, pairs)
     tile = engines.whole_tile(query, key, place)
     shape = (heads, query.vector.shape[0], key.vector.shape[0])
     seen = jnp.broadcast_to(engines.seen(rule, own, tile, pairs.mask), shape)
@@ -35,7 +37,8 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     weights, normalizer, null = _weights(rule, own["normalizer"], logits, seen, tile)
 
     values = jnp.repeat(jnp.moveaxis(value, 1, 0), heads // value.shape[1], axis=0)
-    out = jnp.einsum("hts,hse->hte", weights.astype(wide(value.dtype)), values.astype(wide(value.dtype)))
+    left = drop(weights, rule.dropout, pairs.noise, tile)
+    out = jnp.einsum("hts,hse->hte", left.astype(wide(value.dtype)), values.astype(wide(value.dtype)))
     size = jnp.abs(weights)
     heat = x_log_x(size).sum(-1)
     largest = jnp.where(seen, logits, -jnp.inf)

@@ -6,6 +6,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jattn import engines
+from jattn.engines.dropout import drop
 from jattn.engines.tiles import (
     Plan,
     logits_of,
@@ -85,7 +86,8 @@ def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
                 size = jnp.abs(weights)
                 heat += x_log_x(size).sum(-1)
             mass += size.sum(-1)
-            acc += weigh(weights, values_of(plan, data, j, group))
+            left = drop(weights, plan.rule.dropout, data["noise"], tile)
+            acc += weigh(left, values_of(plan, data, j, group))
             shown = jnp.where(seen, logits, -jnp.inf)
             here = shown.max(-1)
             tied = (seen & (shown == here[..., None])).sum(-1, dtype=jnp.int32)

@@ -19,16 +19,21 @@ def merge(a: Attended, b: Attended, normalizer: Normalizer = Softmax()) -> Atten
 
     Exponential weights are shared by log-normalizer, free ones add. A row that saw keys on one side only keeps that
     side; one that saw none stays empty. Ties of the largest logit are shared by side, not by key. `state` is None.
-    Raises ValueError for a threshold normalizer, for one that reads how many keys are visible, and for one with a null
-    slot, which each side would count.
+    Raises ValueError for a normalizer that looks at all keys, by a threshold, by `prepare` or by how many are visible,
+    and for one with a null slot, which each side would count.
     """
     if type(normalizer).null is not Normalizer.null:
         raise ValueError(
             f"A null slot is merged once, at the end, and {type(normalizer).__name__} adds one to each side; attend "
             f"without it, merge, then call jattn.engines.merge.add_mass."
         )
-    if normalizer.kind == "threshold" or normalizer.visible:
-        why = "finds its threshold over all keys" if normalizer.kind == "threshold" else "divides by all visible keys"
+    whole = type(normalizer).prepare is not Normalizer.prepare
+    if normalizer.kind == "threshold" or normalizer.visible or whole:
+        why = (
+            "looks at all keys first" if whole
+            else "finds its threshold over all keys" if normalizer.kind == "threshold"
+            else "divides by all visible keys"
+        )  # fmt: skip
         raise ValueError(
             f"Results merge when a row's weights do not depend on the keys of the other side, and "
             f"{type(normalizer).__name__} {why}; gather the keys and attend once."

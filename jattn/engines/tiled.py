@@ -32,6 +32,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     length, heads = query.vector.shape[:2]
     if 0 in (length, key.vector.shape[0]):
         return _empty(rule, value, length, heads)
+    query = engines.prepared(attend, rule, own, query, key, value, place, pairs)
     plan = Plan.of(rule, query, key, value, place)
     # positions that are known now decide now which tiles are live
     live = live_tiles(plan, query, key, place)
@@ -43,6 +44,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
         "place": (place.head, place.layer, place.example),
         "mask": pairs.mask,
         "bias": pairs.bias,
+        "noise": pairs.noise,
         "visible": None,
         "live": live,
     }

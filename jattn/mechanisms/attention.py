@@ -4,6 +4,7 @@ Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jattn.engines import Pairs, Rule, tiled
+from jattn.engines import Pairs, Rule, dropout, tiled
 from jattn.mechanisms import Layout, Mechanism, Split, cache
 from jattn.mechanisms.cache import Cache
 from jattn.part import Attended, Dims, Place, Rng, Side, Variables, part, scope
@@ -31,13 +32,18 @@ DATA = ("positions", "segments", "valid", "mask", "bias", "extra")
 
 @part
 class Attention(Mechanism):
-    """One score or several in order; `scale=None` is 1/sqrt of the query width as the positions leave it."""
+    """One score or several in order; `scale=None` is 1/sqrt of the query width as the positions leave it.
+
+    `dropout` is the probability that a weight becomes 0, the others growing to keep the mean; it acts iff a key is
+    given, after mask and statistics, and never on a null slot.
+    """
 
     score: Score | tuple[Score, ...] = ()
     mask: Mask = Full()
     normalizer: Normalizer = Softmax()
     position: Position = Unturned()
     scale: float | None = None
+    dropout: float = 0.0
 
     def __post_init__(self):
         if isinstance(self.score, Score):
@@ -51,6 +57,17 @@ class Attention(Mechanism):
                     f"Attention.{name} must be a part of the slot {slot.__name__}, got {type(thing).__name__}; arrays "
                     f"go in as data: attend(..., layout=jattn.Layout(mask=...))."
                 )
+
+        for name, rule, fits in (
+            ("scale", "a finite number or None", lambda x: x is None or math.isfinite(x)),
+            ("dropout", "a probability in [0, 1)", lambda x: 0 <= x < 1),
+        ):
+            try:
+                good = fits(getattr(self, name))
+            except TypeError:
+                good = False
+            if not good:
+                raise ValueError(f"Attention.{name} must be {rule}, got {getattr(self, name)!r}; leave it out.")
 
     def project(self, own: dict, x: Float[Array, "n m"]) -> dict:
         made = {str(n): score.project(own["score"][str(n)], x) for n, score in enumerate(self.score)}
@@ -100,8 +117,9 @@ class Attention(Mechanism):
             sides = score.tokens(own["score"][str(number)], *(_into(s, path) for s in (query, key)), place, rng)
             query, key = (_out_of(side, new, path) for side, new in zip((query, key), sides, strict=True))
         _check_pairs(layout, (query.vector.shape[1], query.vector.shape[0], key.vector.shape[0]))
-        rule = Rule(scale, self.score, self.mask, self.normalizer)
-        return (rule, own, query, key, value, place, Pairs(layout.mask, layout.bias)), state
+        noise = dropout.words(rng) if self.dropout and rng is not None else None
+        rule = Rule(scale, self.score, self.mask, self.normalizer, self.dropout if noise is not None else 0.0)
+        return (rule, own, query, key, value, place, Pairs(layout.mask, layout.bias, noise)), state
 
 
 def _check_pairs(layout: Layout, sizes: tuple[int, int, int]) -> None:

@@ -1,10 +1,15 @@
 """The slot `normalizers`: logits to weights, element by element, given one statistic of the row."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from jaxtyping import Array, Bool, Float
 
-from jattn.part import Part, Tile
+from jattn.part import Attended, Part, Tile, scope
+
+# `run(normalizer, own={}, extra={})`: the engine over the same queries and keys with another normalizer and values of
+# width 0, differentiable; `extra` is what that one's tiles show of their rows
+Run = Callable[..., Attended]
 
 
 class Normalizer(Part):
@@ -42,3 +47,18 @@ class Normalizer(Part):
     def null(self, own: dict, tile: Tile) -> tuple[Float[Array, "h t"], Float[Array, "h e"] | None] | None:
         """Exponential only: the level and value of one more key of every row; a value of None is 0."""
         return None
+
+    def prepare(self, own: dict, run: Run) -> dict:
+        """Arrays of whole rows "t #h" that earlier passes give; they arrive as `tile.query.extra`."""
+        return {}
+
+
+def of_inner(tile: Tile) -> Tile:
+    """The tile as the normalizer in the field `inner` of a wrapper may see it."""
+    return tile._replace(query=tile.query._replace(extra=scope(tile.query.extra, "inner")))
+
+
+def prepared_inner(inner: Normalizer, own: dict, run: Run) -> dict:
+    """What a wrapper's `prepare` passes on of its field `inner`."""
+    found = inner.prepare(own["inner"], run)
+    return {"inner": found} if found else {}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jattn.part import Dims, Tile, part
-from jattn.parts.normalizers import Normalizer
+from jattn.parts.normalizers import Normalizer, Run, of_inner, prepared_inner
 from jattn.parts.normalizers.softmax import Softmax
 
 
@@ -26,6 +26,9 @@ class Sink(Normalizer):
                 f"{self.inner.kind!r}; only exponential weights share their mass with a sink."
             )
 
+    def prepare(self, own: dict, run: Run) -> dict:
+        return prepared_inner(self.inner, own, run)
+
     def params(self, rng: Array, dims: Dims) -> dict:
         return {"logit": jnp.zeros(dims.heads)}
 
@@ -37,12 +40,12 @@ class Sink(Normalizer):
         seen: Bool[Array, "#h t s"],
         tile: Tile,
     ) -> Float[Array, "h t s"]:
-        return self.inner.weights(own["inner"], logits, z, seen, tile)
+        return self.inner.weights(own["inner"], logits, z, seen, of_inner(tile))
 
     def level(
         self, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "#h t s"], tile: Tile
     ) -> Float[Array, "h t s"]:
-        return self.inner.level(own["inner"], logits, seen, tile)
+        return self.inner.level(own["inner"], logits, seen, of_inner(tile))
 
     def null(self, own: dict, tile: Tile) -> tuple[Float[Array, "h t"], None]:
         logit = own["logit"][tile.place.head]
