@@ -8,6 +8,7 @@ _HOMES = {
     "Causal": "jattn.parts.masks.causal",
     "Either": "jattn.parts.masks",
     "Full": "jattn.parts.masks",
+    "Function": "jattn.parts.masks.function",
     "Mask": "jattn.parts.masks",
     "Other": "jattn.parts.masks",
     "Window": "jattn.parts.masks.window",

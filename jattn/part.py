@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, dataclass_transform
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -134,6 +135,16 @@ class Part:
             _put(merged, name, child.own(theirs, f"{path}/{name}".lstrip("/")), keep_empty=True, path=path)
         return Own(merged, path)
 
+    def closed(self, own: dict, dtype: DTypeLike) -> tuple["Part", dict]:
+        """This part and its arrays with those that plain functions inside close over; logits are of that dtype."""
+        part, arrays = self, own
+        for name, child in self.children():
+            theirs, held = child.closed(_get(own, name), dtype)
+            if theirs is not child:
+                part, arrays = _with(part, name, theirs), Own(arrays, getattr(own, "path", ""))
+                _put(arrays, name, held, keep_empty=True)
+        return part, arrays
+
     def refreshed(self, variables: Variables, observed: dict, rng: Array, step: Int[Array, ""]) -> dict:
         """Buffers after `refresh` of this part and of every part it holds; final."""
         return self._walk(self.own(variables), variables.buffers, observed, rng, step)
@@ -151,6 +162,14 @@ class Part:
             theirs = child._walk(_get(own, name), _get(buffers, name), _get(observed, name), _fold(rng, name), step)
             _put(fresh, name, theirs)
         return fresh
+
+
+def _with(part: Part, name: str, child: Part) -> Part:
+    field, _, number = name.partition("/")
+    if number:
+        members = getattr(part, field)
+        child = (*members[: int(number)], child, *members[int(number) + 1 :])
+    return dataclasses.replace(part, **{field: child})
 
 
 def _fold(rng: Array, name: str) -> Array:

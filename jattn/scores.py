@@ -5,6 +5,7 @@ from jattn import lazy
 
 _HOMES = {
     "Forgetting": "jattn.parts.scores.forgetting",
+    "Function": "jattn.parts.scores.function",
     "Score": "jattn.parts.scores",
     "T5Bias": "jattn.parts.scores.t5_bias",
 }

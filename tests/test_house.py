@@ -12,7 +12,8 @@ PACKAGE, TESTS = HOME / "jattn", HOME / "tests"
 
 # floor by the first folder or file below the package; what is not named here may see anything and is seen by none
 FLOORS = {
-    "part": 0, "numerics": 0, "parts": 1, "engines": 2, "mechanisms": 3, "layers": 4, "models": 5, "training": 6,
+    "part": 0, "numerics": 0, "closures": 0, "parts": 1, "engines": 2, "mechanisms": 3, "layers": 4, "models": 5,
+    "training": 6,
 }  # fmt: skip
 CORE_LIBRARIES = {"jax", "numpy", "jaxtyping"}
 FLAX_FLOOR, TRAINING_FLOOR = 4, 6

@@ -55,7 +55,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     floating = tuple(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves)
     smooth = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float]
     rest = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if not is_float]
-    out, stats = _attend((plan, tree, floating), smooth, rest)
+    out, stats = _compiled((plan, tree, floating), smooth, rest)
     attended = Attended(out, Stats(*(x.T for x in stats), observed={}))
     if rule.normalizer.kind != "exponential":
         return attended
@@ -89,6 +89,8 @@ def _pull(static: tuple, kept: tuple, cotangents: tuple):
 
 
 _attend.defvjp(_keep, _pull, symbolic_zeros=True)
+# so that a call outside of jit finds its loops again
+_compiled = jax.jit(_attend, static_argnums=0)
 
 
 def _together(static: tuple, smooth: list, rest: list) -> dict[str, Any]:

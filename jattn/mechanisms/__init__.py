@@ -27,13 +27,14 @@ class Layout(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What a mechanism is given of one example: heads, gates on them, and per-token arrays or a pair of such."""
+    """One example as a mechanism gets it: heads, gates on them, per-token arrays or a pair of such, and its number."""
 
     query: Float[Array, "t h d"]
     key: Float[Array, "s g d"]
     value: Float[Array, "s j e"]
     gates: Float[Array, "t h"] | None = None
     extra: Any = {}
+    example: Int[Array, ""] | int = 0
 
 
 class Mechanism(Part):

@@ -5,6 +5,7 @@ Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,12 +18,15 @@ from jaxtyping import Array, Float
 from jattn.engines import Pairs, Rule, dropout, tiled
 from jattn.mechanisms import Layout, Mechanism, Split, cache
 from jattn.mechanisms.cache import Cache
-from jattn.part import Attended, Dims, Place, Rng, Side, Variables, part, scope
+from jattn.numerics import wide
+from jattn.part import Attended, Dims, Part, Place, Rng, Side, Variables, part, scope
 from jattn.parts.masks import Full, Mask
+from jattn.parts.masks.function import Function as MaskFunction
 from jattn.parts.normalizers import Normalizer
 from jattn.parts.normalizers.softmax import Softmax
 from jattn.parts.positions import Position, Unturned
 from jattn.parts.scores import Score
+from jattn.parts.scores.function import Function as ScoreFunction
 
 # from this length on a loop over the batch is faster than a batch of tiles; measured on CPU
 MAP_FROM = 512
@@ -34,21 +38,24 @@ DATA = ("positions", "segments", "valid", "mask", "bias", "extra")
 class Attention(Mechanism):
     """One score or several in order; `scale=None` is 1/sqrt of the query width as the positions leave it.
 
+    A plain function of one pair serves as a score, `f(logit, batch, head, query, key)`, or as a mask, `g(batch, head,
+    query, key)`; gradients flow to the arrays that it closes over.
+
     `dropout` is the probability that a weight becomes 0, the others growing to keep the mean; it acts iff a key is
     given, after mask and statistics, and never on a null slot.
     """
 
-    score: Score | tuple[Score, ...] = ()
-    mask: Mask = Full()
+    score: Score | Callable | tuple[Score | Callable, ...] = ()
+    mask: Mask | Callable = Full()
     normalizer: Normalizer = Softmax()
     position: Position = Unturned()
     scale: float | None = None
     dropout: float = 0.0
 
     def __post_init__(self):
-        if isinstance(self.score, Score):
-            object.__setattr__(self, "score", (self.score,))
-        object.__setattr__(self, "score", tuple(self.score))
+        scores = self.score if isinstance(self.score, tuple | list) else (self.score,)
+        object.__setattr__(self, "score", tuple(_made(score, ScoreFunction) for score in scores))
+        object.__setattr__(self, "mask", _made(self.mask, MaskFunction))
         slots = (("mask", Mask), ("normalizer", Normalizer), ("position", Position))
         held = [(name, getattr(self, name), slot) for name, slot in slots]
         for name, thing, slot in held + [("score", score, Score) for score in self.score]:
@@ -95,7 +102,7 @@ class Attention(Mechanism):
         held = 0 if state is None else state.length
         heads, key_heads = split.query.shape[1], split.key.shape[1]
         numbers, all_heads, all_key_heads = layout.head or (np.arange(heads), heads, key_heads)
-        place = Place(numbers, all_heads, all_key_heads, layout.layer, 0)
+        place = Place(numbers, all_heads, all_key_heads, layout.layer, split.example)
         extra = _pair(split.extra) if split.extra else _pair(layout.extra)
         query, key = (
             _side(vector, held, *(_pair(x)[n] for x in (layout.positions, layout.segments, layout.valid)), extra[n])
@@ -120,6 +127,10 @@ class Attention(Mechanism):
         noise = dropout.words(rng) if self.dropout and rng is not None else None
         rule = Rule(scale, self.score, self.mask, self.normalizer, self.dropout if noise is not None else 0.0)
         return (rule, own, query, key, value, place, Pairs(layout.mask, layout.bias, noise)), state
+
+
+def _made(thing: Any, kind: type) -> Any:
+    return kind(thing) if callable(thing) and not isinstance(thing, Part | type) else thing
 
 
 def _check_pairs(layout: Layout, sizes: tuple[int, int, int]) -> None:
@@ -212,7 +223,7 @@ def attend(
     _check(query, key, value, layout)
     if isinstance(state, Cache):
         cache.check_room(state, key.shape[-3])
-    own = attention.own(variables)
+    attention, own = attention.closed(attention.own(variables), wide(query.dtype))
     size = int(np.prod(batch)) if batch else 1
     if not batch:
         return attention.apply(own, Split(query, key, value), layout, _rng(rng, None), state)
@@ -223,7 +234,7 @@ def attend(
     def one(example):
         query, key, value, data, state, number = example
         merged = _filled(flat, data, axes)
-        return attention.apply(own, Split(query, key, value), merged, _rng(rng, number), state)
+        return attention.apply(own, Split(query, key, value, example=number), merged, _rng(rng, number), state)
 
     data = [leaf for leaf, axis in zip(jax.tree.leaves(_data(flat)), axes, strict=True) if axis]
     examples = (query, key, value, data, state, jnp.arange(size))

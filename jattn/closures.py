@@ -1,0 +1,52 @@
+"""Plain functions as static parts of a call: the arrays that they close over become arguments.
+
+A function with a derivative of its own may not close over traced arrays, and would not differentiate in them.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array
+
+
+class Closed(NamedTuple):
+    """A function of scalars without what it closes over; equal where function and text are."""
+
+    function: Callable
+    text: str
+    jaxpr: "Jaxpr"
+
+    def __call__(self, arrays: dict, *scalars: ArrayLike) -> Array:
+        """Its value where it closes over these arrays, as `closed` numbered them."""
+        held = [arrays[str(number)] for number in range(len(arrays))]
+        return jaxpr_as_fun(ClosedJaxpr(self.jaxpr.jaxpr, held))(*scalars)[0]
+
+
+class Jaxpr:
+    """Keeps a jaxpr out of comparisons: two traces of one function are never the same object."""
+
+    def __init__(self, jaxpr: Any):
+        self.jaxpr = jaxpr
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Jaxpr)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def closed(function: Callable, *dtypes: DTypeLike) -> tuple[Closed, dict, jax.ShapeDtypeStruct]:
+    """A function of scalars of these dtypes, what it closes over by number, and what it returns."""
+    scalars = [jax.ShapeDtypeStruct((), dtype) for dtype in dtypes]
+    # a function of its own each time: JAX would remember the arrays that this one closed over the first time
+    traced, shape = jax.make_jaxpr(lambda *values: function(*values), return_shape=True)(*scalars)
+    arrays = {str(number): array for number, array in enumerate(traced.consts)}
+    return Closed(function, str(traced.jaxpr), Jaxpr(traced.jaxpr)), arrays, shape
+
+
+def named(function: Callable) -> str:
+    """What a reader calls it."""
+    return getattr(function, "__qualname__", repr(function))
