@@ -42,3 +42,17 @@ class Normalizer(Part):
     def null(self, own: dict, tile: Tile) -> tuple[Float[Array, "h t"], Float[Array, "h e"] | None] | None:
         """Exponential only: the level and value of one more key of every row; a value of None is 0."""
         return None
+
+
+def refuse_unshared(wrapper: str, inner: Normalizer) -> None:
+    """Refuses what cannot be given one more key: rows without a mass to share, and a null slot that would be lost."""
+    if inner.kind != "exponential":
+        raise ValueError(
+            f"{wrapper}.inner must be an exponential normalizer, got {type(inner).__name__} of kind {inner.kind!r}; "
+            f"only exponential weights share their mass with one more key."
+        )
+    if type(inner).null is not Normalizer.null:
+        raise ValueError(
+            f"{wrapper}.inner must have no null slot of its own, got {type(inner).__name__}; a row has one, so choose "
+            f"{wrapper} or {type(inner).__name__}."
+        )

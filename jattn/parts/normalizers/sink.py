@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jattn.part import Dims, Tile, part
-from jattn.parts.normalizers import Normalizer
+from jattn.parts.normalizers import Normalizer, refuse_unshared
 from jattn.parts.normalizers.softmax import Softmax
 
 
@@ -20,11 +20,7 @@ class Sink(Normalizer):
     kind = "exponential"
 
     def __post_init__(self):
-        if self.inner.kind != "exponential":
-            raise ValueError(
-                f"Sink.inner must be an exponential normalizer, got {type(self.inner).__name__} of kind "
-                f"{self.inner.kind!r}; only exponential weights share their mass with a sink."
-            )
+        refuse_unshared("Sink", self.inner)
 
     def params(self, rng: Array, dims: Dims) -> dict:
         return {"logit": jnp.zeros(dims.heads)}
