@@ -5,6 +5,7 @@ from jattn import lazy
 
 _HOMES = {
     "Normalizer": "jattn.parts.normalizers",
+    "NullSlot": "jattn.parts.normalizers.null_slot",
     "OffByOne": "jattn.parts.normalizers.off_by_one",
     "Sink": "jattn.parts.normalizers.sink",
     "Softmax": "jattn.parts.normalizers.softmax",

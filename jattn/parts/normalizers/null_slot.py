@@ -1,0 +1,46 @@
+"""One more key of every row, with a learned logit and a learned value for each head, in place of a token to rest on.
+
+Source: Sun, Chen, Kolter, Liu, "Massive Activations in Large Language Models", COLM 2024, arXiv:2402.17762, explicit
+attention biases (one learned key and value more in each head).
+Departs: the slot has no key; its logit is learned itself, so that it is the same for every query.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jattn.part import Dims, Tile, part
+from jattn.parts.normalizers import Normalizer, refuse_unshared
+from jattn.parts.normalizers.softmax import Softmax
+
+
+@part
+class NullSlot(Normalizer):
+    """Adds the slot to any exponential normalizer; logit and value start at 0, where softmax becomes off-by-one."""
+
+    inner: Normalizer = Softmax()
+    kind = "exponential"
+
+    def __post_init__(self):
+        refuse_unshared("NullSlot", self.inner)
+
+    def params(self, rng: Array, dims: Dims) -> dict:
+        return {"logit": jnp.zeros(dims.heads), "value": jnp.zeros((dims.heads, dims.value_width))}
+
+    def weights(
+        self,
+        own: dict,
+        logits: Float[Array, "h t s"],
+        z: Float[Array, "h t 1"],
+        seen: Bool[Array, "#h t s"],
+        tile: Tile,
+    ) -> Float[Array, "h t s"]:
+        return self.inner.weights(own["inner"], logits, z, seen, tile)
+
+    def level(
+        self, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "#h t s"], tile: Tile
+    ) -> Float[Array, "h t s"]:
+        return self.inner.level(own["inner"], logits, seen, tile)
+
+    def null(self, own: dict, tile: Tile) -> tuple[Float[Array, "h t"], Float[Array, "h e"]]:
+        logit, value = own["logit"][tile.place.head], own["value"][tile.place.head]
+        return jnp.broadcast_to(logit[:, None], (logit.shape[0], tile.query.position.shape[0])), value
