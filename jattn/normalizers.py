@@ -7,6 +7,7 @@ _HOMES = {
     "Normalizer": "jattn.parts.normalizers",
     "NullSlot": "jattn.parts.normalizers.null_slot",
     "OffByOne": "jattn.parts.normalizers.off_by_one",
+    "Sigmoid": "jattn.parts.normalizers.sigmoid",
     "Sink": "jattn.parts.normalizers.sink",
     "Softmax": "jattn.parts.normalizers.softmax",
     "Sparsemax": "jattn.parts.normalizers.sparsemax",
