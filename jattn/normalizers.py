@@ -8,6 +8,7 @@ _HOMES = {
     "NullSlot": "jattn.parts.normalizers.null_slot",
     "OffByOne": "jattn.parts.normalizers.off_by_one",
     "Sigmoid": "jattn.parts.normalizers.sigmoid",
+    "SignedSoftmax": "jattn.parts.normalizers.signed_softmax",
     "Sink": "jattn.parts.normalizers.sink",
     "Softmax": "jattn.parts.normalizers.softmax",
     "Sparsemax": "jattn.parts.normalizers.sparsemax",

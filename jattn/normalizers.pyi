@@ -3,6 +3,7 @@ from jattn.parts.normalizers import Normalizer as Normalizer
 from jattn.parts.normalizers.null_slot import NullSlot as NullSlot
 from jattn.parts.normalizers.off_by_one import OffByOne as OffByOne
 from jattn.parts.normalizers.sigmoid import Sigmoid as Sigmoid
+from jattn.parts.normalizers.signed_softmax import SignedSoftmax as SignedSoftmax
 from jattn.parts.normalizers.sink import Sink as Sink
 from jattn.parts.normalizers.softmax import Softmax as Softmax
 from jattn.parts.normalizers.sparsemax import Sparsemax as Sparsemax

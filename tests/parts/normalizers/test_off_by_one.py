@@ -9,6 +9,7 @@ from jattn.mechanisms.attention import Attention
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
 from jattn.parts.normalizers.off_by_one import OffByOne
+from jattn.parts.normalizers.signed_softmax import SignedSoftmax
 from jattn.parts.normalizers.squared_relu import SquaredRelu
 from tests.support import assert_close, readings
 from tests.support import compiled_attend as attend
@@ -55,6 +56,15 @@ def test_low_logits_attend_to_nothing_where_softmax_attends_to_the_mean():
     found = attend(q, -q, jnp.ones_like(q), Attention(normalizer=OffByOne()))
     np.testing.assert_array_equal(found.out, 0)
     np.testing.assert_array_equal(found.stats.log_normalizer, 0)
+
+
+def test_one_more_in_the_denominator_of_signed_weights():
+    q, k, v = drawn()
+    logits = np.einsum("thd,shd->hts", q, k) / 2
+    raised = np.exp(np.abs(logits))
+    weights = np.sign(logits) * raised / (1 + raised.sum(-1, keepdims=True))
+    found = attend(q, k, v, Attention(normalizer=OffByOne(inner=SignedSoftmax())))
+    np.testing.assert_allclose(found.out, np.einsum("hts,shd->thd", weights, v), rtol=1e-5, atol=1e-6)
 
 
 def test_only_exponential_weights_have_a_denominator():
