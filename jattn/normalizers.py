@@ -5,6 +5,7 @@ from jattn import lazy
 
 _HOMES = {
     "Entmax": "jattn.parts.normalizers.entmax",
+    "LearnedEntmax": "jattn.parts.normalizers.learned_entmax",
     "Normalizer": "jattn.parts.normalizers",
     "NullSlot": "jattn.parts.normalizers.null_slot",
     "OffByOne": "jattn.parts.normalizers.off_by_one",

@@ -42,7 +42,7 @@ def entmax(
 
 @part
 class Entmax(Normalizer):
-    """`alpha` above 1, where it would be softmax, and at most 2, which is sparsemax."""
+    """`alpha` above 1, where it would be softmax, and at most 2, which is sparsemax; `LearnedEntmax` learns it."""
 
     alpha: float = 1.5
     kind = "threshold"
