@@ -4,8 +4,14 @@
 from jattn import lazy
 
 _HOMES = {
+    "Entmax": "jattn.parts.normalizers.entmax",
+    "LearnedEntmax": "jattn.parts.normalizers.learned_entmax",
     "Normalizer": "jattn.parts.normalizers",
+    "NullSlot": "jattn.parts.normalizers.null_slot",
+    "OffByOne": "jattn.parts.normalizers.off_by_one",
     "Relaxed": "jattn.parts.normalizers.relaxed",
+    "Sigmoid": "jattn.parts.normalizers.sigmoid",
+    "SignedSoftmax": "jattn.parts.normalizers.signed_softmax",
     "Sink": "jattn.parts.normalizers.sink",
     "Softmax": "jattn.parts.normalizers.softmax",
     "Sparsemax": "jattn.parts.normalizers.sparsemax",

@@ -5,7 +5,7 @@ from typing import Literal
 
 from jaxtyping import Array, Bool, Float
 
-from jattn.part import Attended, Part, Tile, scope
+from jattn.part import Attended, Part, Tile, part, scope
 
 # `run(normalizer, own={}, extra={})`: the engine over the same queries and keys with another normalizer and values of
 # width 0, differentiable; `extra` is what that one's tiles show of their rows
@@ -62,3 +62,46 @@ def prepared_inner(inner: Normalizer, own: dict, run: Run) -> dict:
     """What a wrapper's `prepare` passes on of its field `inner`."""
     found = inner.prepare(own["inner"], run)
     return {"inner": found} if found else {}
+
+
+@part
+class _OneMore(Normalizer):
+    """Any exponential normalizer with one more key of every row, which the final class gives by `null`."""
+
+    inner: Normalizer
+    kind = "exponential"
+
+    def __post_init__(self):
+        name, inner = type(self).__name__, type(self.inner).__name__
+        if self.inner.kind != "exponential":
+            raise ValueError(
+                f"{name}.inner must be an exponential normalizer, got {inner} of kind {self.inner.kind!r}; only "
+                f"exponential weights share their mass with one more key."
+            )
+        if type(self.inner).null is not Normalizer.null:
+            raise ValueError(
+                f"{name}.inner must have no null slot of its own, got {inner}; a row has one, so choose one of the two."
+            )
+
+    @property
+    def visible(self) -> bool:
+        """Asks for what the inner one asks for."""
+        return self.inner.visible
+
+    def prepare(self, own: dict, run: Run) -> dict:
+        return prepared_inner(self.inner, own, run)
+
+    def weights(
+        self,
+        own: dict,
+        logits: Float[Array, "h t s"],
+        z: Float[Array, "h t 1"],
+        seen: Bool[Array, "#h t s"],
+        tile: Tile,
+    ) -> Float[Array, "h t s"]:
+        return self.inner.weights(own["inner"], logits, z, seen, of_inner(tile))
+
+    def level(
+        self, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "#h t s"], tile: Tile
+    ) -> Float[Array, "h t s"]:
+        return self.inner.level(own["inner"], logits, seen, of_inner(tile))

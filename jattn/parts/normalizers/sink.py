@@ -5,47 +5,21 @@ denominator of the softmax of each head).
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from jattn.part import Dims, Tile, part
-from jattn.parts.normalizers import Normalizer, Run, of_inner, prepared_inner
+from jattn.parts.normalizers import Normalizer, _OneMore
 from jattn.parts.normalizers.softmax import Softmax
 
 
 @part
-class Sink(Normalizer):
+class Sink(_OneMore):
     """Adds the sink to any exponential normalizer; its logit starts at 0, where softmax becomes off-by-one."""
 
     inner: Normalizer = Softmax()
-    kind = "exponential"
-
-    def __post_init__(self):
-        if self.inner.kind != "exponential":
-            raise ValueError(
-                f"Sink.inner must be an exponential normalizer, got {type(self.inner).__name__} of kind "
-                f"{self.inner.kind!r}; only exponential weights share their mass with a sink."
-            )
-
-    def prepare(self, own: dict, run: Run) -> dict:
-        return prepared_inner(self.inner, own, run)
 
     def params(self, rng: Array, dims: Dims) -> dict:
         return {"logit": jnp.zeros(dims.heads)}
-
-    def weights(
-        self,
-        own: dict,
-        logits: Float[Array, "h t s"],
-        z: Float[Array, "h t 1"],
-        seen: Bool[Array, "#h t s"],
-        tile: Tile,
-    ) -> Float[Array, "h t s"]:
-        return self.inner.weights(own["inner"], logits, z, seen, of_inner(tile))
-
-    def level(
-        self, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "#h t s"], tile: Tile
-    ) -> Float[Array, "h t s"]:
-        return self.inner.level(own["inner"], logits, seen, of_inner(tile))
 
     def null(self, own: dict, tile: Tile) -> tuple[Float[Array, "h t"], None]:
         logit = own["logit"][tile.place.head]

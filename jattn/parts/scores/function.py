@@ -18,6 +18,7 @@ from jattn.parts.scores import Score
 
 
 def unchanged(logit, batch, head, query, key):
+    """The logit itself."""
     return logit
 
 

@@ -45,3 +45,8 @@ def test_a_sink_far_below_is_softmax():
 def test_only_exponential_weights_share_with_a_sink():
     with pytest.raises(ValueError, match="exponential normalizer, got Sparsemax"):
         Sink(inner=Sparsemax())
+
+
+def test_a_sink_in_a_sink_is_refused():
+    with pytest.raises(ValueError, match="no null slot of its own, got Sink"):
+        Sink(inner=Sink())
