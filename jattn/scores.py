@@ -6,6 +6,7 @@ from jattn import lazy
 _HOMES = {
     "Forgetting": "jattn.parts.scores.forgetting",
     "Score": "jattn.parts.scores",
+    "SoftCap": "jattn.parts.scores.soft_cap",
     "T5Bias": "jattn.parts.scores.t5_bias",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)
