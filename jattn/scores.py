@@ -4,6 +4,7 @@
 from jattn import lazy
 
 _HOMES = {
+    "Alibi": "jattn.parts.scores.alibi",
     "Forgetting": "jattn.parts.scores.forgetting",
     "Score": "jattn.parts.scores",
     "SoftCap": "jattn.parts.scores.soft_cap",
