@@ -6,6 +6,7 @@ from jattn import lazy
 _HOMES = {
     "Alibi": "jattn.parts.scores.alibi",
     "Forgetting": "jattn.parts.scores.forgetting",
+    "LengthScale": "jattn.parts.scores.length_scale",
     "Score": "jattn.parts.scores",
     "SoftCap": "jattn.parts.scores.soft_cap",
     "T5Bias": "jattn.parts.scores.t5_bias",
