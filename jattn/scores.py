@@ -7,6 +7,7 @@ _HOMES = {
     "Alibi": "jattn.parts.scores.alibi",
     "Forgetting": "jattn.parts.scores.forgetting",
     "LengthScale": "jattn.parts.scores.length_scale",
+    "ScalableSoftmax": "jattn.parts.scores.scalable_softmax",
     "Score": "jattn.parts.scores",
     "SoftCap": "jattn.parts.scores.soft_cap",
     "T5Bias": "jattn.parts.scores.t5_bias",
