@@ -7,6 +7,7 @@ _HOMES = {
     "Alibi": "jattn.parts.scores.alibi",
     "Forgetting": "jattn.parts.scores.forgetting",
     "LengthScale": "jattn.parts.scores.length_scale",
+    "Neural": "jattn.parts.scores.neural",
     "ScalableSoftmax": "jattn.parts.scores.scalable_softmax",
     "Score": "jattn.parts.scores",
     "SoftCap": "jattn.parts.scores.soft_cap",

@@ -3,6 +3,7 @@ from jattn.parts.scores import Score as Score
 from jattn.parts.scores.alibi import Alibi as Alibi
 from jattn.parts.scores.forgetting import Forgetting as Forgetting
 from jattn.parts.scores.length_scale import LengthScale as LengthScale
+from jattn.parts.scores.neural import Neural as Neural
 from jattn.parts.scores.scalable_softmax import ScalableSoftmax as ScalableSoftmax
 from jattn.parts.scores.soft_cap import SoftCap as SoftCap
 from jattn.parts.scores.t5_bias import T5Bias as T5Bias
