@@ -10,6 +10,7 @@ _HOMES = {
     "Full": "jattn.parts.masks",
     "Mask": "jattn.parts.masks",
     "Other": "jattn.parts.masks",
+    "Prefix": "jattn.parts.masks.prefix",
     "Window": "jattn.parts.masks.window",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

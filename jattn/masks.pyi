@@ -5,4 +5,5 @@ from jattn.parts.masks import Full as Full
 from jattn.parts.masks import Mask as Mask
 from jattn.parts.masks import Other as Other
 from jattn.parts.masks.causal import Causal as Causal
+from jattn.parts.masks.prefix import Prefix as Prefix
 from jattn.parts.masks.window import Window as Window
