@@ -6,6 +6,7 @@ from jattn import lazy
 _HOMES = {
     "Both": "jattn.parts.masks",
     "Causal": "jattn.parts.masks.causal",
+    "Dilated": "jattn.parts.masks.dilated",
     "Either": "jattn.parts.masks",
     "Full": "jattn.parts.masks",
     "Mask": "jattn.parts.masks",
