@@ -6,11 +6,13 @@ from jattn import lazy
 _HOMES = {
     "Both": "jattn.parts.masks",
     "Causal": "jattn.parts.masks.causal",
+    "Dilated": "jattn.parts.masks.dilated",
     "Either": "jattn.parts.masks",
     "Full": "jattn.parts.masks",
     "Function": "jattn.parts.masks.function",
     "Mask": "jattn.parts.masks",
     "Other": "jattn.parts.masks",
+    "Prefix": "jattn.parts.masks.prefix",
     "Window": "jattn.parts.masks.window",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

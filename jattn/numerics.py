@@ -1,9 +1,11 @@
-"""Divide, log and sum that survive empty rows and long sequences; shared by parts and engines."""
+"""Divide, log and sum that survive empty rows and long sequences, and look-ups of offsets; for parts and engines."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def wide(dtype: DTypeLike) -> jnp.dtype:
@@ -48,3 +50,35 @@ def _add_pairs(a, b):
     lost = (a[0] - (total - part)) + (b[0] - part) + a[1] + b[1]
     high = total + lost
     return high, lost - (high - total)
+
+
+def toeplitz(line: Float[Array, "h n"], rows: int) -> Float[Array, "h rows s"]:
+    """The matrix whose diagonals hold one number each, from the line of these numbers, that of the lower left first."""
+    heads, length = line.shape
+    # rows of one number less than the line they are cut from: each begins one number earlier in it than the row above
+    padded = jnp.pad(line, ((0, 0), (0, 1)))
+    copies = jnp.broadcast_to(padded[:, None, :], (heads, rows, length + 1)).reshape(heads, rows * (length + 1))
+    return copies[:, : rows * length].reshape(heads, rows, length)[:, :, rows - 1 :]
+
+
+def by_offset(
+    find: Callable[[Int[Array, "..."]], Float[Array, "h ..."]], query: Int[Array, " t"], key: Int[Array, " s"]
+) -> Float[Array, "h t s"]:
+    """What `find` gives for query position minus key position, looked up once an offset where positions run on by 1.
+
+    There t + s - 1 look-ups serve all t s pairs, and no gather nor scatter has a pair's shape.
+    """
+    rows, columns = query.shape[0], key.shape[0]
+
+    def by_line():
+        return toeplitz(find(query[0] - key[0] + rows - 1 - jnp.arange(rows + columns - 1)), rows)
+
+    # what it keeps for its gradient would be made, as zeros, in the other branch too
+    @jax.checkpoint
+    def by_pair():
+        return find(query[:, None] - key[None, :])
+
+    if 0 in (rows, columns):
+        return by_pair()
+    running = (query[1:] - query[:-1] == 1).all() & (key[1:] - key[:-1] == 1).all()
+    return jax.lax.cond(running, by_line, by_pair)

@@ -4,9 +4,14 @@
 from jattn import lazy
 
 _HOMES = {
+    "Alibi": "jattn.parts.scores.alibi",
     "Forgetting": "jattn.parts.scores.forgetting",
     "Function": "jattn.parts.scores.function",
+    "LengthScale": "jattn.parts.scores.length_scale",
+    "Neural": "jattn.parts.scores.neural",
+    "ScalableSoftmax": "jattn.parts.scores.scalable_softmax",
     "Score": "jattn.parts.scores",
+    "SoftCap": "jattn.parts.scores.soft_cap",
     "T5Bias": "jattn.parts.scores.t5_bias",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

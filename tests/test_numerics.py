@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jattn.numerics import divide, log, running_sum, wide, x_log_x
+from jattn.numerics import by_offset, divide, log, running_sum, toeplitz, wide, x_log_x
 
 
 def test_divide_by_nothing_is_nothing_with_a_finite_gradient():
@@ -48,3 +49,61 @@ def test_gradient_of_running_sum_is_the_reverse_sum():
     weights = jnp.arange(1.0, 6.0)
     grad = jax.grad(lambda x: (sum(running_sum(x)) * weights).sum())(jnp.ones(5))
     np.testing.assert_array_equal(grad, np.cumsum(np.arange(1.0, 6.0)[::-1])[::-1])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 5), (5, 1), (4, 4), (3, 7), (7, 3)])
+def test_toeplitz_holds_the_line_from_lower_left_to_upper_right(rows, columns):
+    line = np.random.default_rng(0).normal(size=(2, rows + columns - 1)).astype(np.float32)
+    found = toeplitz(jnp.asarray(line), rows)
+    assert found.shape == (2, rows, columns)
+    for i, j in np.ndindex(rows, columns):
+        np.testing.assert_array_equal(found[:, i, j], line[:, rows - 1 - i + j])
+    # each number's gradient is the length of its diagonal
+    gradient = jax.grad(lambda line: toeplitz(line, rows).sum())(jnp.asarray(line))
+    lengths = [np.eye(rows, columns, number - rows + 1).sum() for number in range(rows + columns - 1)]
+    np.testing.assert_array_equal(gradient, [lengths] * 2)
+
+
+def squares(scale):
+    return lambda offset: scale.reshape(-1, *(1,) * offset.ndim) * offset[None].astype(float) ** 2
+
+
+RUNNING, RESTARTING, GAPS = (
+    np.arange(9) + 4,
+    np.array([5, 6, 7, 0, 1, 2, 3, 4, 5]),
+    np.array([0, 1, 2, 3, 5, 6, 7, 8, 9]),
+)
+
+
+@pytest.mark.parametrize("query", [RUNNING, RESTARTING, GAPS, RUNNING[:1], RUNNING[:0]], ids=str)
+@pytest.mark.parametrize("key", [RUNNING, RESTARTING, GAPS, RUNNING[:1], RUNNING[:0]], ids=str)
+def test_offsets_are_those_of_every_pair(query, key):
+    scale = jnp.asarray([0.5, 2.0])
+    weigh = jnp.asarray(np.random.default_rng(0).normal(size=(2, len(query), len(key))))
+    read = jax.jit(lambda scale, *sides: (by_offset(squares(scale), *sides) * weigh).sum())
+    want = squares(scale)(query[:, None] - key[None, :])
+    np.testing.assert_array_equal(by_offset(squares(scale), jnp.asarray(query), jnp.asarray(key)), want)
+    gradient = jax.grad(read)(scale, jnp.asarray(query), jnp.asarray(key))
+    # up to 81 products, summed along diagonals first
+    np.testing.assert_allclose(gradient, (weigh * want).sum((1, 2)) / scale, rtol=1e-5, atol=1e-4)
+
+
+def test_offsets_of_a_batch_whose_positions_run_and_restart():
+    queries, keys = jnp.asarray([RUNNING, RESTARTING, GAPS]), jnp.asarray([RUNNING, RUNNING, RESTARTING])
+    scale = jnp.asarray([0.5, 2.0])
+    found = jax.jit(jax.vmap(lambda query, key: by_offset(squares(scale), query, key)))(queries, keys)
+    np.testing.assert_array_equal(found, jnp.moveaxis(squares(scale)(queries[:, :, None] - keys[:, None, :]), 0, 1))
+
+
+def test_running_positions_are_looked_up_once_an_offset():
+    looked_up = []
+
+    def find(offset):
+        jax.debug.callback(lambda offset: looked_up.append(offset.shape), offset)
+        return jnp.zeros((1, *offset.shape))
+
+    look = jax.jit(lambda query, key: by_offset(find, query, key))
+    for query in (RUNNING, RESTARTING):
+        jax.block_until_ready(look(jnp.asarray(query), jnp.asarray(RUNNING)))
+        jax.effects_barrier()
+    assert looked_up == [(17,), (9, 9)]

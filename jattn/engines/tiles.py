@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jattn import engines
 from jattn.engines import Rule
-from jattn.part import Place, Side, Span, Tile, part
+from jattn.part import Dims, Place, Side, Span, Tile, part
 
 # pairs a tile holds at once: two heads of 512 x 512 fill the caches of two cores
 TILE_ELEMENTS = 2**19
@@ -37,8 +37,9 @@ class Plan:
         length, heads = query.vector.shape[:2]
         keys, key_heads = key.vector.shape[:2]
         least = engines.share(heads, key_heads, value.shape[1])
-        rows, columns = tile_sizes(length, keys)
-        fit = max(1, TILE_ELEMENTS // (least * rows * columns))
+        width = max((score.width(Dims.of(query.vector, key.vector, value)) for score in rule.score), default=1)
+        rows, columns = narrowed(*tile_sizes(length, keys), least, width)
+        fit = max(1, TILE_ELEMENTS // (least * rows * columns * width))
         group = least * max(n for n in range(1, heads // least + 1) if n <= fit and (heads // least) % n == 0)
         return Plan(
             rule, heads, key_heads, value.shape[1], length, keys, rows, columns, group, place.heads, place.key_heads
@@ -53,6 +54,14 @@ def tile_sizes(length: int, keys: int) -> tuple[int, int]:
     """How many queries and how many keys a tile holds."""
     # a small length gains more from skipped tiles than it loses to smaller products; measured on CPU
     return tuple(min(n, 128 if n <= 256 else 512) for n in (length, keys))
+
+
+def narrowed(rows: int, columns: int, heads: int, width: int) -> tuple[int, int]:
+    """Sizes at which pairs of `width` values take no more room than a tile may, or pairs of one value would."""
+    room = max(TILE_ELEMENTS, heads * rows * columns)
+    while heads * rows * columns * width > room and max(rows, columns) > 1:
+        rows, columns = (rows, -(-columns // 2)) if columns >= rows else (-(-rows // 2), columns)
+    return rows, columns
 
 
 def start_of(tile, size: int, length: int):

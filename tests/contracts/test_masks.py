@@ -11,6 +11,8 @@ from jattn.mechanisms.attention import Attention
 from jattn.part import Place, Side, Span, Tile
 from jattn.parts.masks import Full, Mask
 from jattn.parts.masks.causal import Causal
+from jattn.parts.masks.dilated import Dilated
+from jattn.parts.masks.prefix import Prefix
 from jattn.parts.masks.window import Window
 from tests.support import (
     assert_decodes,
@@ -28,6 +30,8 @@ MASKS = [mask() for mask in parts_of(Mask)] + [
     Window(left=(0, 3, 40, 9), right=(2, 0, 0, 5)),
     Window(left=7, right=7) & Causal(),
     Causal() & (Window(left=3) | ~Window(left=30)) & ~Window(left=0),
+    Causal() & (Window(left=5) | Prefix(2)),
+    Dilated(step=(1, 2, 3, 7)),
     ~(Causal() & Window(left=(1, 2, 3, 4))),
 ]
 every_mask = pytest.mark.parametrize("mask", MASKS, ids=repr)
@@ -70,7 +74,7 @@ def test_reach_never_lies(mask):
 @every_mask
 def test_reach_of_a_single_pair_is_the_pair(mask):
     # not required of a mask in general, and true of these: so that skipping really skips
-    if not isinstance(mask, Window | Causal | Full):
+    if not isinstance(mask, Window | Causal | Full | Prefix | Dilated):
         pytest.skip("combinations may err on the safe side")
     every = pairs(mask, np.arange(23), np.arange(31), (23, 31), np.arange(4))
     query, key = (
@@ -106,7 +110,16 @@ def test_tiled_equals_dense_at_unequal_lengths(mask, tiles_that_divide_nothing):
 
 
 @pytest.mark.parametrize(
-    "mask", [Causal(), Causal(align="last"), Window(left=9), Window(left=(0, 3, 40, 9)) & Causal()], ids=repr
+    "mask",
+    [
+        Causal(),
+        Causal(align="last"),
+        Window(left=9),
+        Window(left=(0, 3, 40, 9)) & Causal(),
+        Causal() & (Window(left=5) | Prefix(2)),
+        Causal() & Dilated(3),
+    ],
+    ids=repr,
 )
 def test_decoding_in_pieces_equals_one_pass(mask, tiles_that_divide_nothing):
     assert_decodes(Attention(mask=mask))
@@ -114,6 +127,6 @@ def test_decoding_in_pieces_equals_one_pass(mask, tiles_that_divide_nothing):
 
 @every_mask
 def test_memory_is_linear_both_ways(mask):
-    if mask == MASKS[-1] or any(isinstance(getattr(mask, side, 0), tuple) for side in ("left", "right")):
+    if mask == MASKS[-1] or any(isinstance(getattr(mask, side, 0), tuple) for side in ("left", "right", "step")):
         pytest.skip("one size a head, and the measure is of one head")
     assert_linear_memory(Attention(mask=mask))

@@ -6,10 +6,11 @@ import pytest
 
 from jattn.engines import Rule, tiled, tiles
 from jattn.mechanisms.attention import Attention
-from jattn.part import Place, Side
+from jattn.part import Place, Side, part
 from jattn.parts.masks import Full
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
+from jattn.parts.scores import Score
 from tests.support import attended, make, small_tiles
 
 
@@ -71,3 +72,38 @@ def test_dead_tiles_are_not_visited(monkeypatch):
 def test_tiles_fit_the_lengths(length, keys):
     rows, columns = tiles.tile_sizes(length, keys)
     assert 1 <= rows <= min(length, 512) and 1 <= columns <= min(keys, 512)
+
+
+@pytest.mark.parametrize(("heads", "width"), [(1, 2), (1, 24), (8, 3), (2, 1000)])
+def test_pairs_of_several_values_shrink_the_tile(heads, width):
+    rows, columns = tiles.narrowed(512, 512, heads, width)
+    room = max(tiles.TILE_ELEMENTS, heads * 512 * 512)
+    # no more than halved too far, and as square as it goes
+    assert room // 4 < heads * rows * columns * width <= room and rows in (columns, 2 * columns)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 8])
+def test_pairs_of_one_value_leave_the_tile_as_it_is(heads):
+    assert tiles.narrowed(512, 300, heads, 1) == (512, 300)
+
+
+def test_a_tile_never_vanishes():
+    assert tiles.narrowed(3, 5, 1, 10**9) == (1, 1)
+
+
+@part
+class Wide(Score):
+    values: int
+
+    def width(self, dims):
+        return self.values * dims.key_width
+
+
+def test_a_wide_score_makes_groups_of_fewer_heads():
+    side = Side(jnp.zeros((64, 8, 2)), np.arange(64), np.arange(64), None, None, 64, {})
+    place = Place(np.arange(8), 8, 8)
+    plans = [
+        tiles.Plan.of(Rule(1.0, score), side, side, jnp.zeros((64, 8, 2)), place)
+        for score in ((), (Wide(96),), (Wide(1), Wide(96)))
+    ]
+    assert [(plan.rows, plan.columns, plan.group) for plan in plans] == [(64, 64, 8), (64, 32, 1), (64, 32, 1)]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jattn.numerics import by_offset
 from jattn.part import Dims, Tile, part
 from jattn.parts.scores import Score
 
@@ -24,7 +25,7 @@ def edges(buckets: int, farthest: int) -> np.ndarray:
     return np.array([*range(1, exact), *wide])
 
 
-def bucket(offset: Int[Array, "t s"], buckets: int, farthest: int, sides: str) -> Int[Array, "t s"]:
+def bucket(offset: Int[Array, "..."], buckets: int, farthest: int, sides: str) -> Int[Array, "..."]:
     """The bucket of query position minus key position, in tokens; with both sides, later keys get the upper half."""
     if sides == "both":
         half = buckets // 2
@@ -55,6 +56,9 @@ class T5Bias(Score):
         return {"table": 0.02 * jax.random.normal(rng, (dims.heads, self.buckets))}
 
     def pairs(self, own: dict, logits: Float[Array, "h t s"], tile: Tile) -> Float[Array, "h t s"]:
-        offset = tile.query.position[:, None] - tile.key.position[None, :]
-        line = own["table"][tile.place.head]
-        return logits + line[:, bucket(offset, self.buckets, self.farthest, self.sides)].astype(logits.dtype)
+        table = own["table"][tile.place.head].astype(logits.dtype)
+
+        def find(offset):
+            return table[:, bucket(offset, self.buckets, self.farthest, self.sides)]
+
+        return logits + by_offset(find, tile.query.position, tile.key.position)
