@@ -61,17 +61,28 @@ def spread(leaf: Array, start, count: int, heads: int) -> Array:
 
 def logits(rule: Rule, own: dict, tile: Tile, bias: Float[Array, "#h #t #s"] | None) -> Float[Array, "h t s"]:
     """Scale, scores and bias for one tile, in at least float32. `tile.key.vector` is "g s d", not repeated."""
-    query, key = tile.query.vector, tile.key.vector
-    repeats = query.shape[0] // key.shape[0]
-    raw = jnp.einsum(
-        "gtd,gsd->gts",
-        query.reshape(key.shape[0], repeats * query.shape[1], query.shape[2]),
-        key,
-        preferred_element_type=wide(query.dtype),
-    )
-    found = raw.reshape(query.shape[0], query.shape[1], key.shape[1]) * rule.scale
+    return scored(rule, own, tile, products(tile.query.vector, tile.key.vector) * rule.scale, bias)
+
+
+def products(query: Float[Array, "h t d"], key: Float[Array, "g s d"]) -> Float[Array, "h t s"]:
+    """Every query times every key of its head, in at least float32."""
+    raw = jnp.einsum("gtd,gsd->gts", folded(query, key.shape[0]), key, preferred_element_type=wide(query.dtype))
+    return raw.reshape(*query.shape[:2], key.shape[1])
+
+
+def folded(rows: Float[Array, "h t n"], groups: int) -> Float[Array, "g r n"]:
+    """Heads that share a key or value head as more rows of one head: nothing is repeated."""
+    heads, length, width = rows.shape
+    return rows.reshape(groups, heads // groups * length, width)
+
+
+def scored(
+    rule: Rule, own: dict, tile: Tile, found: Float[Array, "h t s"], bias: Float[Array, "#h #t #s"] | None
+) -> Float[Array, "h t s"]:
+    """The logits after scores and bias."""
     if rule.score:
-        repeated = tile.key._replace(vector=jnp.repeat(key, repeats, axis=0))
+        key = tile.key.vector
+        repeated = tile.key._replace(vector=jnp.repeat(key, found.shape[0] // key.shape[0], axis=0))
         for part_, path, own_ in _numbered(rule, own):
             found = part_.pairs(own_, found, _scoped(tile._replace(key=repeated), path, part_.visible))
     return found if bias is None else found + bias.astype(found.dtype)

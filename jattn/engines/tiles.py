@@ -1,12 +1,13 @@
 """How the arrays of one call are cut into tiles, and which tiles a mask leaves alive."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jattn import engines
 from jattn.engines import Rule
@@ -14,6 +15,9 @@ from jattn.part import Dims, Place, Side, Span, Tile, part
 
 # pairs a tile holds at once: two heads of 512 x 512 fill the caches of two cores
 TILE_ELEMENTS = 2**19
+# from this length on segments and valid tokens say which tiles are visited, and a batch is a loop: in a batch of tiles
+# bounds that depend on data skip nothing
+STEERED_FROM = 512
 
 
 @part
@@ -48,6 +52,10 @@ class Plan:
     def counts(self) -> tuple[int, int, int]:
         """How many tiles of queries, tiles of keys and groups of heads there are."""
         return -(-self.length // self.rows), -(-self.keys // self.columns), self.heads // self.group
+
+    def slim(self) -> "Plan":
+        """The same with as few heads at once as share a key or value head: as fast backward, in less memory."""
+        return dataclasses.replace(self, group=engines.share(self.heads, self.key_heads, self.value_heads))
 
 
 def tile_sizes(length: int, keys: int) -> tuple[int, int]:
@@ -99,37 +107,58 @@ def add(whole: Array, piece: Array, starts: tuple) -> Array:
 
 
 def live_tiles(plan: Plan, query: Side, key: Side, place: Place) -> tuple | None:
-    """For each group of heads and tile of queries the key tiles that some pair reaches, and how many; and back.
+    """Of each tile of queries the key tiles that some pair reaches, and how many, by groups of heads; and backward, of
+    each tile of keys the query tiles, by the groups of the slim plan.
 
-    None where there is one tile. NumPy where positions and heads are.
+    None where there is one tile. NumPy where positions and heads are and no data steer.
     """
-    row_tiles, column_tiles, groups = plan.counts()
+    row_tiles, column_tiles, _ = plan.counts()
     if row_tiles == column_tiles == 1:
         return None
-    spans = [
-        _span(side.position, size, length, side.length)
-        for side, size, length in ((query, plan.rows, plan.length), (key, plan.columns, plan.keys))
-    ]
+    sides = ((query, plan.rows, plan.length), (key, plan.columns, plan.keys))
+    spans = [_span(side.position, size, length, side.length) for side, size, length in sides]
     rows, columns = (
         Span(*(x[shape] for x in span[:2]), span.length)
         for span, shape in zip(spans, (np.s_[None, :, None], np.s_[None, None, :]), strict=True)
     )
     where = place._replace(head=place.head[:, None, None])
     some, _ = plan.rule.mask.reach(rows, columns, where)
+    if max(plan.length, plan.keys) >= STEERED_FROM:
+        some = some & _met_by_data(*sides)
     xp = jnp if isinstance(some, jax.Array) else np
     some = xp.broadcast_to(some, (plan.heads, row_tiles, column_tiles))
-    some = some.reshape(groups, plan.group, row_tiles, column_tiles).any(1)
+    forward, backward = (some.reshape(-1, each.group, row_tiles, column_tiles).any(1) for each in (plan, plan.slim()))
     return tuple(
         (xp.argsort(~live, axis=-1, stable=True).astype(np.int32), live.sum(-1).astype(np.int32))
-        for live in (some, some.swapaxes(1, 2))
+        for live in (forward, backward.swapaxes(1, 2))
     )
+
+
+def _met_by_data(*sides: tuple[Side, int, int]) -> Bool[Array, "1 i j"] | bool:
+    """Whether segments and valid tokens let some pair of two tiles meet, as far as their extremes tell."""
+    found = True
+    (query, _, _), _ = sides
+    if query.segment is not None:
+        (q_first, q_last), (k_first, k_last) = (
+            _span(jnp.asarray(side.segment), size, length, None)[:2] for side, size, length in sides
+        )
+        found = (q_first[:, None] <= k_last[None, :]) & (k_first[None, :] <= q_last[:, None])
+    for number, (side, size, length) in enumerate(sides):
+        if side.valid is not None:
+            some = side.valid[_held(size, length)].any(1)
+            found = found & (some[:, None] if number == 0 else some[None, :])
+    return found if found is True else found[None]
+
+
+def _held(size: int, length: int) -> Int[np.ndarray, "tiles size"]:
+    # the clamped last tile asks for the rows it holds
+    starts = np.minimum(np.arange(0, length, size), length - size)
+    return starts[:, None] + np.arange(size)
 
 
 def _span(position: Array | np.ndarray, size: int, length: int, valid_length: Any) -> Span:
     xp = np if isinstance(position, np.ndarray) else jnp
-    # the clamped last tile asks for the rows it holds
-    starts = np.minimum(np.arange(0, length, size), length - size)
-    held = position[starts[:, None] + np.arange(size)]
+    held = position[_held(size, length)]
     return Span(xp.min(held, 1), xp.max(held, 1), valid_length)
 
 
