@@ -95,7 +95,8 @@ def typed(field: Field, words: Sequence[str]) -> Any:
     parser.add_argument("--value", type=field.kind)
     text = " ".join(words)
     try:
-        if not words:
+        # an empty word is a variable of the shell that was never set
+        if not words or "" in words:
             raise ValueError
         several = tuple[str, ...] in _options(field.kind) or len(words) > 1 and _tuples(field.kind)
         value = json.dumps([_number(word) for word in words] if _numbers(field.kind) else words) if several else text
@@ -105,7 +106,7 @@ def typed(field: Field, words: Sequence[str]) -> Any:
     except Exception as error:
         if isinstance(error, OSError | ImportError):
             raise
-        got = repr(text) if words else "nothing"
+        got = repr(text) if any(words) else "nothing"
         rule = f"{flag(field.name)} takes {kind_words(field.kind)}"
         raise ValueError(f"{rule}, got {got}; without the option it is {shown(field.value)!r}.") from None
 

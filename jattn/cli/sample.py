@@ -19,8 +19,6 @@ class Sample:
     seed: int = 0
 
     def __post_init__(self):
-        if not self.prompt:
-            raise ValueError("--prompt must hold at least one byte, got ''; leave it out to begin a line.")
         if self.seed < 0:
             raise ValueError(f"--seed must be at least 0, got {self.seed}; give a small whole number.")
         if self.count < 1:

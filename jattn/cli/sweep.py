@@ -45,6 +45,11 @@ def command(held: Sweep, found: dict, asks: bool) -> int:
     meant = ties.tie()
     from jattn.cli import options
 
+    needless = [name for name in ("results", "jobs") if name in found and "smoke" in found]
+    if needless:
+        raise ValueError(
+            f"--smoke trains in this process and keeps its results under --dir, got --{needless[0]} too; leave it out."
+        )
     smoke, prints = (options.bare(found, name) for name in ("smoke", "slurm"))
     if (chosen := runs.built(held, found, asks, "sweep")) is None:
         return 0

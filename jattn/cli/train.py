@@ -23,11 +23,6 @@ class Train:
     tensorboard: str | None = None
 
     def __post_init__(self):
-        for name in ("dir", "resume", "data_dir", "tensorboard"):
-            if getattr(self, name) == "":
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must name a directory, got ''; leave it out, or name one."
-                )
         if self.workers < 0:
             raise ValueError(f"--workers must be at least 0, got {self.workers}; 0 reads without threads of its own.")
         if self.resume is not None and self.dir is not None:

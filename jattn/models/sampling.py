@@ -106,9 +106,11 @@ def _check(model, prompt, count, rng, temperature, top_k, top_p) -> None:
         raise ValueError(f"A temperature must be finite and at least 0, got {temperature}; 0 takes the likeliest.")
     vocabulary = model.config.vocabulary
     if top_k is not None and not 1 <= top_k <= vocabulary:
-        raise ValueError(f"top_k must lie in 1 to {vocabulary}, the vocabulary, got {top_k}; None keeps all tokens.")
+        raise ValueError(
+            f"top_k must lie in 1 to {vocabulary}, the vocabulary, got {top_k}; without it all tokens stay."
+        )
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must lie above 0 and at most at 1, got {top_p}; None keeps all tokens.")
+        raise ValueError(f"top_p must lie above 0 and at most at 1, got {top_p}; without it all tokens stay.")
     if temperature > 0 and rng is None:
         raise ValueError(
             "generate draws with a key, got rng=None; pass rng=jax.random.key(0), or temperature=0 for the likeliest."

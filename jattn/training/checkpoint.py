@@ -136,7 +136,7 @@ def load(directory: Path, run: Run, step: int | None = None, most: int | None = 
             return restored
     raise OSError(
         f"A run's directory must hold a whole checkpoint, got none among the steps {sorted(broken)} of "
-        f"{str(directory)!r}; remove its {FOLDER} to begin again with step 1."
+        f"{str(directory)!r} ({broken[max(broken)]}); remove its {FOLDER} to begin again with step 1."
     )
 
 
@@ -248,7 +248,7 @@ def _restored(reader: ocp.CheckpointManager, step: int, args: ocp.args.Composite
             return reader.restore(step, args=args)
     except Exception as error:
         # the first line, for orbax adds pages
-        why = str(error).strip().split("\n", 1)[0].split(". See full", 1)[0]
+        why = str(error).strip().split("\n", 1)[0].split(". See full", 1)[0].split(" [tensorstore_spec", 1)[0]
         raise _Broken(why or type(error).__name__) from None
 
 

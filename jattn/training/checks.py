@@ -12,7 +12,7 @@ def whole(owner: str, name: str, value: int, least: int, cure: str) -> None:
 def between(owner: str, name: str, value: float, low: float, high: float, cure: str) -> None:
     """Refuses what is not a number with low <= value <= high."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{owner}.{name} must lie between {low:g} and {high:g}, got {value!r}; {cure}.")
+        raise ValueError(f"{owner}.{name} must lie between {low:.10g} and {high:.10g}, got {value!r}; {cure}.")
 
 
 def positive(owner: str, name: str, value: float, cure: str) -> None:

@@ -85,12 +85,19 @@ class Training:
         self.directory = directory
         self.workers = workers
         self.events = events
-        self.batches = batches(run.source.train(run.context, run.seed), run.batch, run.seed)
+        examples = run.source.train(run.context, run.seed)
+        if run.batch > len(examples):
+            raise ValueError(
+                f"Run.batch must be at most the {len(examples)} windows of the training text, got {run.batch}; take a "
+                f"smaller one, or a smaller context."
+            )
+        self.batches = batches(examples, run.batch, run.seed)
         self.held_out = run.source.held_out(run.context)
         self.sample = evaluate.sample(run, self.held_out)
         self.score = evaluate.scorer(run)
         self.step = training_step(run)
-        self.clock = time.perf_counter()
+        # when the last two steps that were waited for were done
+        self.clock = (time.perf_counter(),) * 2
 
     def began(self) -> Restored:
         """The state before the first step, and no example seen."""
@@ -137,8 +144,8 @@ class Training:
                     row = metrics.evaluated(row, held_out_loss)
                     writer.amend(row)
                     if events:
-                        events.write(row)
-            self.clock = time.perf_counter()
+                        events.write({name: row[name] for name in ("step", "heldout_loss")})
+            self.clock = (time.perf_counter(),) * 2
             for number in range(first + 1, last + 1) if not stopping.asked else ():
                 train_state, shown = self.step(train_state, next(coming))
                 # the step before is read only now, so that the device always has work ahead
@@ -148,7 +155,7 @@ class Training:
                 evaluates, saves = self._evaluates(number), number == last or number % self.run.checkpoint_every == 0
                 if evaluates or saves or stopping.asked:
                     # read first: what is no number must not be saved over a good state
-                    rate = self._read(*pending)
+                    rate = self._read(*pending, at_once=True)
                     metrics.learned(number, bool(state.finite(train_state.params)), self.directory)
                     held_out_loss = self._evaluate(train_state, bar, stopping) if evaluates else None
                     self._keep((writer, events), bar, *pending, rate, held_out_loss)
@@ -160,7 +167,7 @@ class Training:
                         saver.save(train_state, number * self.run.batch)
                     if stops:
                         break
-                    self.clock = time.perf_counter()
+                    self.clock = (time.perf_counter(),) * 2
                 saver.check()
         reached = int(train_state.step)
         if stopping.asked and (reached < last or held_out_loss is None):
@@ -176,11 +183,13 @@ class Training:
     def _events(self, first: int) -> contextlib.AbstractContextManager[tensorboard.Writer | None]:
         return contextlib.nullcontext() if self.events is None else tensorboard.Writer(self.events, first)
 
-    def _read(self, number: int, shown: Metrics) -> float:
-        """Waits for a step; its tokens per second."""
+    def _read(self, number: int, shown: Metrics, at_once: bool = False) -> float:
+        """Waits for a step; its tokens per second, those of two steps where it is waited for right after the other."""
         metrics.finite(number, shown.loss, self.directory)
-        now, before = time.perf_counter(), self.clock
-        self.clock = now
+        now, (earlier, before) = time.perf_counter(), self.clock
+        self.clock = before, now
+        if at_once and earlier < before:
+            return 2 * self.run.batch * self.run.context / (now - earlier)
         return self.run.batch * self.run.context / (now - before)
 
     def _keep(

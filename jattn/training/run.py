@@ -69,7 +69,7 @@ class Run:
         if self.model.vocabulary < self.source.vocabulary:
             raise ValueError(
                 f"Run.model.vocabulary must hold the source's {self.source.vocabulary} tokens, got "
-                f"{self.model.vocabulary}; leave it at {self.source.vocabulary}."
+                f"{self.model.vocabulary}; use --model.vocabulary {self.source.vocabulary}."
             )
 
     def to_json(self) -> str:

@@ -121,7 +121,9 @@ def test_a_checkpoint_that_is_cut_off_gives_way_and_that_is_said(trained, begun,
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["--dir", ""], "--dir must name a directory, got ''; leave it out"),
+        (["--dataset", ""], "--dataset takes text or none, got nothing"),
+        (["--text", ""], "--text takes values, one after another, got nothing"),
+        (["--dir", ""], "--dir takes text or none, got nothing; without"),
         (["--resume", "nowhere"], "must hold run.json, got 'nowhere'; train it first"),
         (["--resume"], "--resume takes text or none, got nothing"),
         (["--resume", "begun", "--dir", "other"], "--resume names the directory itself"),

@@ -20,6 +20,7 @@ from jattn.training.objectives.next_token import NextToken
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.sources.text import Text
+from jattn.training.step import Metrics
 from jattn.training.windows import batches
 from tests.training import kills
 
@@ -334,6 +335,23 @@ def test_a_mask_that_does_not_fit_the_heads_leaves_nothing(run, tmp_path):
     with pytest.raises(ValueError, match="one size for each of the 2 query heads, got 3"):
         loop.fit(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_more_windows_a_step_than_the_text_has_leave_nothing(run, tmp_path):
+    windows = len(run.source.train(run.context, run.seed))
+    with pytest.raises(ValueError, match=f"at most the {windows} windows of the training text, got 10{'0' * 11}"):
+        loop.fit(dataclasses.replace(run, batch=10**12), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_step_waited_for_right_after_another_shares_its_time(run, tmp_path, monkeypatch):
+    training = loop.Training(run, tmp_path)
+    moments = iter([11.0, 13.0, 13.5])
+    training.clock = (10.0, 10.0)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(moments))
+    shown = Metrics(jnp.float32(1), jnp.float32(1), jnp.float32(1), None)
+    rates = [training._read(n, shown, at_once) for n, at_once in ((1, True), (2, False), (3, True))]
+    assert rates == [12 / 1, 12 / 2, 24 / 2.5]
 
 
 def test_a_context_longer_than_the_text_leaves_nothing(tmp_path):

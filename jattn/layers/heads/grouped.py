@@ -40,7 +40,9 @@ class Grouped(Heads):
     def dims(self, width: int, heads: int, depth: int | None) -> Dims:
         key_heads = self.key_heads or heads
         if heads < 1 or width < 1 or width % heads:
-            raise ValueError(f"A width must be a positive multiple of the heads, got width {width} for {heads} heads.")
+            raise ValueError(
+                f"A width must be a positive multiple of the heads, got width {width} for {heads} heads; change one."
+            )
         if heads % key_heads:
             raise ValueError(
                 f"Query heads must be a multiple of Grouped.key_heads, got {heads} and {key_heads}; use a divisor."

@@ -43,6 +43,6 @@ def _last_line(directory: Path) -> str:
             text = log.read().decode(errors="replace")
     except OSError:
         return ""
-    # a bar of progress writes over itself
+    # a bar of progress writes over itself, and says nothing of why
     lines = [line.strip() for line in re.split(r"[\r\n]", text)]
-    return next((line for line in reversed(lines) if line), "")
+    return next((line for line in reversed(lines) if line and not re.search(r"\d+%\|", line)), "")

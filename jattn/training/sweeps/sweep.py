@@ -52,7 +52,7 @@ def carried_out(plans: Sequence[Planned], begin: Begin, jobs: int | None = None)
     for folder in dict.fromkeys(place.parent for planned in plans for place in (planned.directory, planned.result)):
         single.made(folder)
     done = sum(_done(planned) for planned in plans)
-    if done:
+    if 0 < done < len(plans):
         print(f"{table(plans, {})}\n\n{done} of {len(plans)} runs are done.", flush=True)
     # a run in this process is asked by itself
     stops = contextlib.nullcontext(Stopping()) if jobs is None else Stopping("Stopping; each run saves first.")
