@@ -18,6 +18,7 @@ from jattn.engines.tiles import (
     Plan,
     add,
     cut,
+    keys_of,
     logits_of,
     loop,
     over_keys,
@@ -52,10 +53,11 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             name: None if x is None else cut(cut(x, at[0], plan.group), at[1], plan.rows, 1)[..., None]
             for name, x in rows.items()
         }
-        tile, values = tile_of(plan, smooth, fixed), values_of(plan, data, j, group)
         g = jnp.moveaxis(cut(cut(g_out, at[1], plan.rows), at[0], plan.group, 1), 1, 0)
-        g_weights = drop(engines.products(g, values), plan.rule.dropout, data["noise"], tile)
-        return smooth, fixed, row, g, g_weights, seen_of(plan, smooth, fixed, row_tile, j)
+        return smooth, fixed, row, g, seen_of(plan, smooth, fixed, row_tile, j)
+
+    def dropped(pairs, plan, smooth, fixed):
+        return drop(pairs, plan.rule.dropout, data["noise"], tile_of(plan, smooth, fixed))
 
     def weights_of(smooth, fixed, logits, z, seen):
         tile = engines.normalizer_tile(plan.rule, tile_of(plan, smooth, fixed))
@@ -80,7 +82,8 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             i, group = x // groups, x % groups
 
             def sweep(j, sums):
-                smooth, fixed, row, _, g_weights, seen = look(plan, i, j, group, None)
+                smooth, fixed, row, g, seen = look(plan, i, j, group, None)
+                g_weights = dropped(engines.products(g, values_of(plan, data, j, group)), plan, smooth, fixed)
                 logits = logits_of(plan, smooth, fixed)
                 weights, pull = jax.vjp(lambda z: weights_of(smooth, fixed, logits, z, seen), row["z"])
                 g_weights = through_statistics(weights, g_weights, row)
@@ -99,17 +102,21 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
     def columns_of(x, whole):
         j, group = x // groups_of_columns, x % groups_of_columns
         head, column = group * slim.group, start_of(j, slim.columns, slim.keys)
+        key = jnp.moveaxis(keys_of(slim, data, j, group), 1, 0)
+        # turned once for all query tiles: products of rows with columns are twice as fast on CPU as rows with rows
+        key_columns, value_columns = (jnp.swapaxes(x, 1, 2) for x in (key, values_of(slim, data, j, group)))
 
         def absorb(i, carry):
             whole, g_key, g_value = carry
-            smooth, fixed, row, g, g_weights, seen = look(slim, i, j, group, i)
-            query, key = (jnp.moveaxis(smooth[name], 1, 0) for name in ("q", "k"))
+            smooth, fixed, row, g, seen = look(slim, i, j, group, i)
+            query = jnp.moveaxis(smooth["q"], 1, 0)
+            g_weights = dropped(_pairs_of(g, value_columns, dtype), slim, smooth, fixed)
 
             def scored(raw, smooth):
                 tile = tile_of(slim, smooth, fixed)
                 return engines.scored(slim.rule, smooth["own"], tile, raw * slim.rule.scale, smooth["bias"])
 
-            logits, pull_logits = jax.vjp(scored, engines.products(query, key), smooth)
+            logits, pull_logits = jax.vjp(scored, _pairs_of(query, key_columns, dtype), smooth)
             weights, pull = jax.vjp(lambda smooth, s: weights_of(smooth, fixed, s, row["z"], seen), smooth, logits)
             g_weights = through_statistics(weights, g_weights, row)
             if row["constraint"] is not None:
@@ -118,7 +125,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             if g_top is not None:
                 g_logits = g_logits + jnp.where(seen & (logits == row["top"]), row["g top"], 0)
             g_raw, g_smooth = pull_logits(g_logits)
-            left = drop(weights, slim.rule.dropout, data["noise"], tile_of(slim, smooth, fixed))
+            left = dropped(weights, slim, smooth, fixed)
             at = start_of(i, slim.rows, slim.length)
             whole = whole | {"q": add(whole["q"], _rows_of(g_raw, key, dtype), (at, head, 0))}
             g_key = g_key + _columns_of(g_raw, query, dtype, key_heads)
@@ -168,10 +175,15 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
     }
 
 
+def _pairs_of(rows: Float[Array, "h t d"], columns: Float[Array, "g d s"], dtype) -> Float[Array, "h t s"]:
+    folded = engines.folded(rows, columns.shape[0])
+    found = jnp.einsum("gtd,gds->gts", folded, columns, preferred_element_type=dtype)
+    return found.reshape(*rows.shape[:2], columns.shape[2])
+
+
 def _rows_of(pairs: Float[Array, "h t s"], key: Float[Array, "g s d"], dtype) -> Float[Array, "t h d"]:
-    found = jnp.einsum(
-        "gts,gsd->gtd", engines.folded(pairs.astype(key.dtype), key.shape[0]), key, preferred_element_type=dtype
-    )
+    folded = engines.folded(pairs.astype(key.dtype), key.shape[0])
+    found = jnp.einsum("gts,gsd->gtd", folded, key, preferred_element_type=dtype)
     return jnp.moveaxis(found.reshape(*pairs.shape[:2], key.shape[2]), 1, 0)
 
 

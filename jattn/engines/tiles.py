@@ -233,6 +233,13 @@ def over_keys(plan: Plan, data: dict, i, group, body, carry):
     return lax.fori_loop(0, count[group, i], lambda n, c: body(order[group, i, n], c), carry)
 
 
+def keys_of(plan: Plan, data: dict, j, group) -> Float[Array, "s g d"]:
+    per_key = plan.heads // plan.key_heads
+    start = start_of(j, plan.columns, plan.keys)
+    held = cut(data["key"].vector, start, plan.columns)
+    return cut(held, group * plan.group // per_key, plan.group // per_key, 1)
+
+
 def values_of(plan: Plan, data: dict, j, group) -> Float[Array, "j s e"]:
     per_value = plan.heads // plan.value_heads
     start = start_of(j, plan.columns, plan.keys)

@@ -41,6 +41,10 @@ class Function(Mask):
 
     function: Callable = everything
 
+    def __repr__(self) -> str:
+        # an address would differ from run to run
+        return f"Function({closures.named(self.function)})"
+
     def closed(self, own: dict, dtype: DTypeLike) -> tuple[Mask, dict]:
         made, arrays, out = closures.closed(self.function, *(jnp.int32,) * 4)
         if getattr(out, "shape", None) != () or out.dtype != bool:

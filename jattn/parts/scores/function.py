@@ -37,6 +37,10 @@ class Function(Score):
 
     function: Callable = unchanged
 
+    def __repr__(self) -> str:
+        # an address would differ from run to run
+        return f"Function({closures.named(self.function)})"
+
     def closed(self, own: dict, dtype: DTypeLike) -> tuple[Score, dict]:
         made, arrays, out = closures.closed(self.function, dtype, *(jnp.int32,) * 4)
         if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
