@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, UInt32
 
 from jattn.numerics import wide
@@ -61,7 +62,15 @@ def spread(leaf: Array, start, count: int, heads: int) -> Array:
 
 def logits(rule: Rule, own: dict, tile: Tile, bias: Float[Array, "#h #t #s"] | None) -> Float[Array, "h t s"]:
     """Scale, scores and bias for one tile, in at least float32. `tile.key.vector` is "g s d", not repeated."""
-    return scored(rule, own, tile, products(tile.query.vector, tile.key.vector) * rule.scale, bias)
+    query, key = tile.query.vector, tile.key.vector
+    of_rows, of_pairs = scales(rule.scale, query.dtype)
+    return scored(rule, own, tile, products(query * of_rows, key) * of_pairs, bias)
+
+
+def scales(scale: float, dtype: DTypeLike) -> tuple[float, float]:
+    """What queries are to be times and what their products with keys: a tile has fewer rows than pairs, but queries of
+    a narrow dtype would round."""
+    return (scale, 1.0) if dtype == wide(dtype) else (1.0, scale)
 
 
 def products(query: Float[Array, "h t d"], key: Float[Array, "g s d"]) -> Float[Array, "h t s"]:

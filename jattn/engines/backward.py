@@ -17,11 +17,14 @@ from jattn.engines.dropout import drop
 from jattn.engines.tiles import (
     Plan,
     add,
+    at_top,
+    block_of,
     cut,
     keys_of,
     logits_of,
     loop,
     over_keys,
+    over_tiles,
     paste,
     pieces,
     seen_of,
@@ -46,15 +49,15 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
     rows = {"z": z, "mass": mass, "entropy": entropy, "top": top, "g entropy": g_entropy, "g normalizer": g_normalizer}
     rows |= {"g top": g_top, "constraint": None}
 
-    def look(plan, i, j, group, row_tile):
-        smooth, fixed = pieces(plan, data, i, j, group)
-        at = group * plan.group, start_of(i, plan.rows, plan.length)
+    def look(plan, block, group, own_rows):
+        smooth, fixed = pieces(plan, data, block, group)
+        head = group * plan.group
         row = {
-            name: None if x is None else cut(cut(x, at[0], plan.group), at[1], plan.rows, 1)[..., None]
+            name: None if x is None else cut(cut(x, head, plan.group), block.row, block.rows, 1)[..., None]
             for name, x in rows.items()
         }
-        g = jnp.moveaxis(cut(cut(g_out, at[1], plan.rows), at[0], plan.group, 1), 1, 0)
-        return smooth, fixed, row, g, seen_of(plan, smooth, fixed, row_tile, j)
+        g = jnp.moveaxis(cut(cut(g_out, block.row, block.rows), head, plan.group, 1), 1, 0)
+        return smooth, fixed, row, g, seen_of(plan, smooth, fixed, block, own_rows)
 
     def dropped(pairs, plan, smooth, fixed):
         return drop(pairs, plan.rule.dropout, data["noise"], tile_of(plan, smooth, fixed))
@@ -81,9 +84,10 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
         def rows_of(x, constraint):
             i, group = x // groups, x % groups
 
-            def sweep(j, sums):
-                smooth, fixed, row, g, seen = look(plan, i, j, group, None)
-                g_weights = dropped(engines.products(g, values_of(plan, data, j, group)), plan, smooth, fixed)
+            def sweep(block, sums):
+                smooth, fixed, row, g, seen = look(plan, block, group, False)
+                values = values_of(plan, data, block.column, block.columns, group)
+                g_weights = dropped(engines.products(g, values), plan, smooth, fixed)
                 logits = logits_of(plan, smooth, fixed)
                 weights, pull = jax.vjp(lambda z: weights_of(smooth, fixed, logits, z, seen), row["z"])
                 g_weights = through_statistics(weights, g_weights, row)
@@ -97,82 +101,141 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
 
     slim = plan.slim()
     _, column_tiles, groups_of_columns = slim.counts()
-    key_heads, value_heads = (slim.group * n // slim.heads for n in (slim.key_heads, slim.value_heads))
 
-    def columns_of(x, whole):
+    def absorb(block, group, key, value, own, rows_here, columns_here):
+        smooth, fixed, row, g, seen = look(slim, block, group, True)
+        query = jnp.moveaxis(smooth["q"], 1, 0)
+        of_rows, of_pairs = engines.scales(slim.rule.scale, query.dtype)
+        query = query * of_rows
+        columns = slice(block.step.column, block.step.column + block.columns)
+        g_weights = dropped(_pairs_of(g, value[..., columns], dtype), slim, smooth, fixed)
+
+        def scored(raw, smooth):
+            tile = tile_of(slim, smooth, fixed)
+            return engines.scored(slim.rule, smooth["own"], tile, raw * of_pairs, smooth["bias"])
+
+        logits, pull_logits = jax.vjp(scored, _pairs_of(query, key[..., columns], dtype), smooth)
+        weights, pull = jax.vjp(lambda smooth, s: weights_of(smooth, fixed, s, row["z"], seen), smooth, logits)
+        g_weights = through_statistics(weights, g_weights, row)
+        if row["constraint"] is not None:
+            g_weights = g_weights + row["constraint"] * jnp.sign(weights)
+        g_direct, g_logits = pull(g_weights)
+        if g_top is not None:
+            g_logits = g_logits + jnp.where(seen & at_top(logits, row["top"]), row["g top"], 0)
+        g_raw, g_smooth = pull_logits(g_logits)
+        g_query = _rows_of(g_raw, jnp.swapaxes(key[..., columns], 1, 2), dtype) * of_rows
+        g_key = _columns_of(g_raw, query, dtype, key.shape[0])
+        g_value = _columns_of(dropped(weights, slim, smooth, fixed), g, dtype, value.shape[0])
+        if slim.rule.score:
+            # some scores read the vectors themselves
+            g_query = g_query + g_smooth["q"].astype(dtype)
+            g_key = g_key + jnp.transpose(g_smooth["k"].astype(dtype), (1, 2, 0))
+        rows_here = rows_here | {"q": _put(rows_here["q"], g_query, block.step.row)}
+        columns_here = columns_here | {
+            name: columns_here[name].at[..., columns].add(found) for name, found in (("k", g_key), ("v", g_value))
+        }
+        for found in (g_smooth, g_direct):
+            own = _plus(own, found["own"])
+            rows_here["extra"] = _put(rows_here["extra"], found["query extra"], block.step.row)
+            columns_here["extra"] = _put(columns_here["extra"], found["key extra"], block.step.column)
+        if data["bias"] is not None:
+            at = tuple(
+                slice(None) if whole == 1 else slice(start, start + size)
+                for whole, start, size in zip(data["bias"].shape[1:], block.step[::2], block.step[1::2], strict=True)
+            )
+            rows_here["bias"] = rows_here["bias"].at[:, *at].add(g_smooth["bias"].astype(dtype))
+        return own, rows_here, columns_here
+
+    def columns_of(x, carry):
+        whole, whole_columns = carry
         j, group = x // groups_of_columns, x % groups_of_columns
         head, column = group * slim.group, start_of(j, slim.columns, slim.keys)
-        key = jnp.moveaxis(keys_of(slim, data, j, group), 1, 0)
         # turned once for all query tiles: products of rows with columns are twice as fast on CPU as rows with rows
-        key_columns, value_columns = (jnp.swapaxes(x, 1, 2) for x in (key, values_of(slim, data, j, group)))
+        key, value = (
+            jnp.swapaxes(held(slim, data, column, slim.columns, group), 1, 2) for held in (keys_of, values_of)
+        )
 
-        def absorb(i, carry):
-            whole, g_key, g_value = carry
-            smooth, fixed, row, g, seen = look(slim, i, j, group, i)
-            query = jnp.moveaxis(smooth["q"], 1, 0)
-            g_weights = dropped(_pairs_of(g, value_columns, dtype), slim, smooth, fixed)
-
-            def scored(raw, smooth):
-                tile = tile_of(slim, smooth, fixed)
-                return engines.scored(slim.rule, smooth["own"], tile, raw * slim.rule.scale, smooth["bias"])
-
-            logits, pull_logits = jax.vjp(scored, _pairs_of(query, key_columns, dtype), smooth)
-            weights, pull = jax.vjp(lambda smooth, s: weights_of(smooth, fixed, s, row["z"], seen), smooth, logits)
-            g_weights = through_statistics(weights, g_weights, row)
-            if row["constraint"] is not None:
-                g_weights = g_weights + row["constraint"] * jnp.sign(weights)
-            g_direct, g_logits = pull(g_weights)
-            if g_top is not None:
-                g_logits = g_logits + jnp.where(seen & (logits == row["top"]), row["g top"], 0)
-            g_raw, g_smooth = pull_logits(g_logits)
-            left = dropped(weights, slim, smooth, fixed)
+        def visit(i, kind, carry):
+            whole, columns_here = carry
             at = start_of(i, slim.rows, slim.length)
-            whole = whole | {"q": add(whole["q"], _rows_of(g_raw, key, dtype), (at, head, 0))}
-            g_key = g_key + _columns_of(g_raw, query, dtype, key_heads)
-            g_value = g_value + _columns_of(left, g, dtype, value_heads)
-            if slim.rule.score:
-                # some scores read the vectors themselves
-                whole["q"] = add(whole["q"], g_smooth["q"].astype(dtype), (at, head, 0))
-                g_key = g_key + jnp.transpose(g_smooth["k"].astype(dtype), (1, 2, 0))
-            for found in (g_smooth, g_direct):
-                whole["own"] = _plus(whole["own"], found["own"])
-                whole["query extra"] = _add_rows(whole["query extra"], found["query extra"], at)
-                whole["key extra"] = _add_rows(whole["key extra"], found["key extra"], column)
+            # of this tile alone, added to the whole once: XLA copies the whole for each step that adds to it
+            rows_here = {
+                "q": jnp.zeros((slim.rows, slim.group, data["query"].vector.shape[2]), dtype),
+                "extra": _zeros(data["query"].extra, slim.rows),
+            }
             if data["bias"] is not None:
-                starts = tuple(0 if n == 1 else s for n, s in zip(data["bias"].shape, (head, at, column), strict=True))
-                whole["bias"] = add(whole["bias"], g_smooth["bias"].astype(dtype), starts)
-            return whole, g_key, g_value
+                sizes = zip(data["bias"].shape, (slim.group, slim.rows, slim.columns), strict=True)
+                rows_here["bias"] = jnp.zeros([1 if n == 1 else size for n, size in sizes], dtype)
+            own = whole["own"]
+            for step in kind.steps:
+                block = block_of(slim, i, j, step, kind.whole)
+                own, rows_here, columns_here = absorb(block, group, key, value, own, rows_here, columns_here)
+            whole = whole | {
+                "own": own,
+                "q": add(whole["q"], rows_here["q"], (at, head, 0)),
+                "query extra": _add_rows(whole["query extra"], rows_here["extra"], at),
+            }
+            if data["bias"] is not None:
+                starts = zip(data["bias"].shape, (head, at, column), strict=True)
+                starts = tuple(0 if n == 1 else start for n, start in starts)
+                whole["bias"] = add(whole["bias"], rows_here["bias"], starts)
+            return whole, columns_here
 
         # as columns: products that contract the rows of two tiles are then twice as fast on CPU
-        g_key = jnp.zeros((key_heads, data["key"].vector.shape[2], slim.columns), dtype)
-        g_value = jnp.zeros((value_heads, data["value"].shape[2], slim.columns), dtype)
-        if data["live"] is None:
-            whole, g_key, g_value = absorb(0, (whole, g_key, g_value))
-        else:
-            order, count = data["live"][1]
-            whole, g_key, g_value = lax.fori_loop(
-                0, count[group, j], lambda n, c: absorb(order[group, j, n], c), (whole, g_key, g_value)
-            )
-        return whole | {
-            name: add(whole[name], jnp.transpose(g, (2, 0, 1)), (column, group * heads, 0))
-            for name, g, heads in (("k", g_key, key_heads), ("v", g_value, value_heads))
+        columns_here = {
+            "k": jnp.zeros((key.shape[0], data["key"].vector.shape[2], slim.columns), dtype),
+            "v": jnp.zeros((value.shape[0], data["value"].shape[2], slim.columns), dtype),
+            "extra": _zeros(data["key"].extra, slim.columns),
+        }
+        listed = None if data["live"] is None else data["live"][1]
+        whole, columns_here = over_tiles(slim.kinds, listed, group, j, visit, (whole, columns_here))
+        return whole, {
+            "k": add(
+                whole_columns["k"], jnp.transpose(columns_here["k"], (2, 0, 1)), (column, group * key.shape[0], 0)
+            ),
+            "v": add(
+                whole_columns["v"], jnp.transpose(columns_here["v"], (2, 0, 1)), (column, group * value.shape[0], 0)
+            ),
+            "extra": _add_rows(whole_columns["extra"], columns_here["extra"], column),
         }
 
-    def zeros(tree):
-        return jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), wide(leaf.dtype)) if _smooth(leaf) else None, tree)
-
-    query, key = data["query"], data["key"]
-    start = {"own": zeros(data["own"]), "bias": zeros(data["bias"])}
-    start |= {"q": zeros(query.vector), "k": zeros(key.vector), "v": zeros(data["value"])}
-    start |= {"query extra": zeros(query.extra), "key extra": zeros(key.extra)}
-    found = loop(column_tiles * groups_of_columns, columns_of, start)
+    query, key, value = data["query"], data["key"], data["value"]
+    # three zeros that XLA takes for different ones: filled from one array, each would first be a copy
+    zeros = lax.optimization_barrier((jnp.zeros((), dtype),) * 3)
+    g_query, g_key, g_value = (
+        jnp.broadcast_to(zero, x.shape) for zero, x in zip(zeros, (query.vector, key.vector, value), strict=True)
+    )
+    whole = {"own": _zeros(data["own"]), "bias": _zeros(data["bias"]), "q": g_query, "query extra": _zeros(query.extra)}
+    # apart from what the inner loop carries: XLA would copy them there for each tile
+    columns = {"k": g_key, "v": g_value, "extra": _zeros(key.extra)}
+    whole, columns = loop(column_tiles * groups_of_columns, columns_of, (whole, columns))
     return {
-        "own": found["own"],
-        "query": (found["q"], found["query extra"]),
-        "key": (found["k"], found["key extra"]),
-        "value": found["v"],
-        "bias": found["bias"],
+        "own": whole["own"],
+        "query": (whole["q"], whole["query extra"]),
+        "key": (columns["k"], columns["extra"]),
+        "value": columns["v"],
+        "bias": whole["bias"],
     }
+
+
+def _zeros(tree: Any, rows: int | None = None) -> Any:
+    """Zeros like the floating arrays of a tree, or like so many of their rows; None for the others."""
+
+    def zero(leaf):
+        shape = leaf.shape if rows is None else (rows, *leaf.shape[1:])
+        return jnp.zeros(shape, wide(leaf.dtype)) if _smooth(leaf) else None
+
+    return jax.tree.map(zero, tree)
+
+
+def _put(whole: Any, more: Any, start: int) -> Any:
+    """Adds rows to those from a place on that is known."""
+    return jax.tree.map(
+        lambda a, b: None if a is None else a.at[start : start + b.shape[0]].add(b.astype(a.dtype)),
+        whole,
+        more,
+        is_leaf=lambda leaf: leaf is None,
+    )
 
 
 def _pairs_of(rows: Float[Array, "h t d"], columns: Float[Array, "g d s"], dtype) -> Float[Array, "h t s"]:

@@ -9,6 +9,9 @@ from jattn import engines
 from jattn.engines.dropout import drop
 from jattn.engines.tiles import (
     Plan,
+    Step,
+    at_top,
+    block_of,
     logits_of,
     loop,
     over_keys,
@@ -35,9 +38,9 @@ def count_visible(plan: Plan, data: dict) -> Int[Array, "h t"]:
     def rows_of(x, counts):
         i, group = x // groups, x % groups
 
-        def count(j, found):
-            smooth, fixed = pieces(plan, data, i, j, group)
-            seen = seen_of(plan, smooth, fixed, None, j)
+        def count(block, found):
+            smooth, fixed = pieces(plan, data, block, group)
+            seen = seen_of(plan, smooth, fixed, block)
             return found + jnp.broadcast_to(seen, (plan.group, *seen.shape[1:])).sum(-1, dtype=jnp.int32)
 
         found = over_keys(plan, data, i, group, count, jnp.zeros((plan.group, plan.rows), jnp.int32))
@@ -58,19 +61,20 @@ def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
         out, rows = carry
         i, group = x // groups, x % groups
 
-        def look(j):
-            smooth, fixed = pieces(plan, data, i, j, group)
-            seen = seen_of(plan, smooth, fixed, None, j)
+        def look(block):
+            smooth, fixed = pieces(plan, data, block, group)
+            seen = seen_of(plan, smooth, fixed, block)
             tile = engines.normalizer_tile(plan.rule, tile_of(plan, smooth, fixed))
             return logits_of(plan, smooth, fixed), seen, tile
 
         z = zero
         if normalizer.kind == "threshold":
-            z = _solve(plan, own, lambda body, c: over_keys(plan, data, i, group, body, c), look, zero)
+            all_rows = block_of(plan, i, 0, Step(0, plan.rows, 0, plan.columns), False)
+            z = _solve(plan, own, lambda body, c: over_keys(plan, data, i, group, body, c), look, all_rows, zero)
 
-        def absorb(j, carry):
+        def absorb(block, carry):
             running, mass, acc, heat, top, ties, visible = carry
-            logits, seen, tile = look(j)
+            logits, seen, tile = look(block)
             shift = running
             if normalizer.kind == "exponential":
                 level = normalizer.level(own, logits, seen, tile)
@@ -82,18 +86,18 @@ def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
                 heat += jnp.where(size > 0, size * (level - shift[..., None]), 0).sum(-1)
                 mass, acc = mass * scale, acc * scale[..., None]
             else:
-                weights = normalizer.weights(own, logits, z[..., None], seen, tile).astype(dtype)
+                weights = normalizer.weights(own, logits, block.of(z)[..., None], seen, tile).astype(dtype)
                 size = jnp.abs(weights)
                 heat += x_log_x(size).sum(-1)
             mass += size.sum(-1)
             left = drop(weights, plan.rule.dropout, data["noise"], tile)
-            acc += weigh(left, values_of(plan, data, j, group))
+            acc += weigh(left, values_of(plan, data, block.column, block.columns, group))
             shown = jnp.where(seen, logits, -jnp.inf)
-            here = shown.max(-1)
-            tied = (seen & (shown == here[..., None])).sum(-1, dtype=jnp.int32)
-            ties = jnp.where(here > top, tied, ties + jnp.where(here == top, tied, 0))
+            before, top = top, jnp.maximum(top, shown.max(-1))
+            tied = (seen & at_top(shown, top[..., None])).sum(-1, dtype=jnp.int32)
+            ties = jnp.where(at_top(before, top), ties, 0) + tied
             count = jnp.broadcast_to(seen, logits.shape).sum(-1, dtype=jnp.int32)
-            return shift, mass, acc, heat, jnp.maximum(top, here), ties, visible + count
+            return shift, mass, acc, heat, top, ties, visible + count
 
         start = zero + FLOOR if normalizer.kind == "exponential" else zero
         count = jnp.zeros(zero.shape, jnp.int32)
@@ -119,25 +123,25 @@ def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
     return loop(row_tiles * groups, rows_of, (out, rows))
 
 
-def _solve(plan: Plan, own: dict, over_keys, look, zero: Float[Array, "h t"]) -> Float[Array, "h t"]:
+def _solve(plan: Plan, own: dict, over_keys, look, first, zero: Float[Array, "h t"]) -> Float[Array, "h t"]:
     """The z at which each row's weights sum to 1, by Newton steps from a side where they sum to more."""
     normalizer = plan.rule.normalizer
 
-    def highest(j, top):
-        logits, seen, _ = look(j)
+    def highest(block, top):
+        logits, seen, _ = look(block)
         return jnp.maximum(top, jnp.where(seen, logits, -jnp.inf).max(-1))
 
     top = over_keys(highest, zero - jnp.inf)
     some = top > -jnp.inf
-    _, _, tile = look(0)
+    *_, tile = look(first)
 
     # each row stops by itself: steps as many as another row needs, maybe for later keys, would move its last bit
     def step(carry):
         count, z, moves = carry
 
-        def sweep(j, sums):
-            logits, seen, tile = look(j)
-            weights, pull = jax.vjp(lambda z: normalizer.weights(own, logits, z[..., None], seen, tile), z)
+        def sweep(block, sums):
+            logits, seen, tile = look(block)
+            weights, pull = jax.vjp(lambda z: normalizer.weights(own, logits, z[..., None], seen, tile), block.of(z))
             return sums[0] + weights.sum(-1), sums[1] + pull(jnp.ones_like(weights))[0]
 
         mass, slope = over_keys(sweep, (zero, zero))

@@ -16,9 +16,9 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from jattn import engines
-from jattn.engines import Pairs, Rule, backward, forward
+from jattn.engines import Pairs, Rule, backward, forward, visits
 from jattn.engines.merge import add_mass
-from jattn.engines.tiles import Plan, live_tiles
+from jattn.engines.tiles import Plan
 from jattn.numerics import wide
 from jattn.part import Attended, Place, Side, Stats, Tile
 
@@ -34,8 +34,8 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
         return _empty(rule, value, length, heads)
     query = engines.prepared(attend, rule, own, query, key, value, place, pairs)
     plan = Plan.of(rule, query, key, value, place)
-    # positions that are known now decide now which tiles are live
-    live = live_tiles(plan, query, key, place)
+    # positions that are known now decide now which tiles are visited
+    plan, live = visits.planned(plan, query, key, place, pairs)
     data = {
         "own": own,
         "query": query,

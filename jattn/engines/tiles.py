@@ -1,28 +1,46 @@
-"""How the arrays of one call are cut into tiles, and which tiles a mask leaves alive."""
+"""How the arrays of one call are cut into tiles, and the loops over what is visited of them."""
 
 import dataclasses
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from jattn import engines
 from jattn.engines import Rule
-from jattn.part import Dims, Place, Side, Span, Tile, part
+from jattn.part import Dims, Place, Side, Tile, part
 
-# pairs a tile holds at once: two heads of 512 x 512 fill the caches of two cores
-TILE_ELEMENTS = 2**19
-# from this length on segments and valid tokens say which tiles are visited, and a batch is a loop: in a batch of tiles
-# bounds that depend on data skip nothing
-STEERED_FROM = 512
+# pairs a tile holds at once: one head of 1024 x 1024 keeps two cores at their best
+TILE_ELEMENTS = 2**20
+
+
+# units in the last place by which a logit may differ when it is computed again
+ROUNDING = 16
+
+
+class Step(NamedTuple):
+    """A rectangle of a tile, counted from its first row and column."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
+
+
+@part
+class Kind:
+    """How tiles of one kind are visited: step by step, and with no mask arithmetic where every pair is seen."""
+
+    steps: tuple[Step, ...]
+    whole: bool
 
 
 @part
 class Plan:
-    """Sizes of one call: tiles of `rows` queries, `columns` keys and `group` heads."""
+    """Sizes of one call: tiles of `rows` queries, `columns` keys and `group` heads, and the kinds of its tiles."""
 
     rule: Rule
     heads: int
@@ -35,6 +53,8 @@ class Plan:
     group: int
     all_heads: int
     all_key_heads: int
+    kinds: tuple[Kind, ...] = ()
+    slim_kinds: tuple[Kind, ...] = ()
 
     @staticmethod
     def of(rule: Rule, query: Side, key: Side, value: Array, place: Place) -> "Plan":
@@ -55,13 +75,21 @@ class Plan:
 
     def slim(self) -> "Plan":
         """The same with as few heads at once as share a key or value head: as fast backward, in less memory."""
-        return dataclasses.replace(self, group=engines.share(self.heads, self.key_heads, self.value_heads))
+        group = engines.share(self.heads, self.key_heads, self.value_heads)
+        return dataclasses.replace(self, group=group, kinds=self.slim_kinds)
 
 
 def tile_sizes(length: int, keys: int) -> tuple[int, int]:
-    """How many queries and how many keys a tile holds."""
-    # a small length gains more from skipped tiles than it loses to smaller products; measured on CPU
-    return tuple(min(n, 128 if n <= 256 else 512) for n in (length, keys))
+    """How many queries and how many keys a tile holds: measured on CPU, and never all of more than 512."""
+    return _size(length), _size(keys)
+
+
+def _size(length: int) -> int:
+    # a small length gains more from skipped tiles than it loses to smaller products
+    most = 128 if length <= 256 else 512 if length <= 512 else 1024
+    tiles = max(-(-length // most), 2 if length > 512 else 1)
+    # of one size, so that the last one computes few rows again
+    return -(-length // tiles)
 
 
 def narrowed(rows: int, columns: int, heads: int, width: int) -> tuple[int, int]:
@@ -77,9 +105,36 @@ def start_of(tile, size: int, length: int):
     return 0 if size == length else jnp.minimum(jnp.asarray(tile * size, jnp.int32), length - size)
 
 
-def _fresh(tile, size: int, length: int):
-    start = start_of(tile, size, length)
-    return None if length % size == 0 else start + jnp.arange(size) >= tile * size
+class Block(NamedTuple):
+    """One step of one tile: where its rows and columns lie, and from where on they are the tile's own."""
+
+    row: Any
+    rows: int
+    own_row: Any
+    column: Any
+    columns: int
+    own_column: Any
+    step: Step
+    whole: bool
+
+    def of(self, rows: Array) -> Array:
+        """The block's part of values "h t ..." of the tile's rows."""
+        return rows[:, self.step.row : self.step.row + self.rows]
+
+    def put(self, rows: Array, part: Array) -> Array:
+        """The same values with the block's part of them new."""
+        return rows.at[:, self.step.row : self.step.row + self.rows].set(part)
+
+
+def block_of(plan: Plan, i, j, step: Step, whole: bool) -> Block:
+    """A step of tile (i, j)."""
+    found = []
+    for tile, size, length, (offset, count) in (
+        (i, plan.rows, plan.length, step[:2]), (j, plan.columns, plan.keys, step[2:]),
+    ):  # fmt: skip
+        own = None if length % size == 0 else tile * size
+        found += [start_of(tile, size, length) + offset, count, own]
+    return Block(*found, step, whole)
 
 
 def loop(count, body, carry):
@@ -106,62 +161,6 @@ def add(whole: Array, piece: Array, starts: tuple) -> Array:
     return lax.dynamic_update_slice(whole, lax.dynamic_slice(whole, starts, piece.shape) + piece, starts)
 
 
-def live_tiles(plan: Plan, query: Side, key: Side, place: Place) -> tuple | None:
-    """Of each tile of queries the key tiles that some pair reaches, and how many, by groups of heads; and backward, of
-    each tile of keys the query tiles, by the groups of the slim plan.
-
-    None where there is one tile. NumPy where positions and heads are and no data steer.
-    """
-    row_tiles, column_tiles, _ = plan.counts()
-    if row_tiles == column_tiles == 1:
-        return None
-    sides = ((query, plan.rows, plan.length), (key, plan.columns, plan.keys))
-    spans = [_span(side.position, size, length, side.length) for side, size, length in sides]
-    rows, columns = (
-        Span(*(x[shape] for x in span[:2]), span.length)
-        for span, shape in zip(spans, (np.s_[None, :, None], np.s_[None, None, :]), strict=True)
-    )
-    where = place._replace(head=place.head[:, None, None])
-    some, _ = plan.rule.mask.reach(rows, columns, where)
-    if max(plan.length, plan.keys) >= STEERED_FROM:
-        some = some & _met_by_data(*sides)
-    xp = jnp if isinstance(some, jax.Array) else np
-    some = xp.broadcast_to(some, (plan.heads, row_tiles, column_tiles))
-    forward, backward = (some.reshape(-1, each.group, row_tiles, column_tiles).any(1) for each in (plan, plan.slim()))
-    return tuple(
-        (xp.argsort(~live, axis=-1, stable=True).astype(np.int32), live.sum(-1).astype(np.int32))
-        for live in (forward, backward.swapaxes(1, 2))
-    )
-
-
-def _met_by_data(*sides: tuple[Side, int, int]) -> Bool[Array, "1 i j"] | bool:
-    """Whether segments and valid tokens let some pair of two tiles meet, as far as their extremes tell."""
-    found = True
-    (query, _, _), _ = sides
-    if query.segment is not None:
-        (q_first, q_last), (k_first, k_last) = (
-            _span(jnp.asarray(side.segment), size, length, None)[:2] for side, size, length in sides
-        )
-        found = (q_first[:, None] <= k_last[None, :]) & (k_first[None, :] <= q_last[:, None])
-    for number, (side, size, length) in enumerate(sides):
-        if side.valid is not None:
-            some = side.valid[_held(size, length)].any(1)
-            found = found & (some[:, None] if number == 0 else some[None, :])
-    return found if found is True else found[None]
-
-
-def _held(size: int, length: int) -> Int[np.ndarray, "tiles size"]:
-    # the clamped last tile asks for the rows it holds
-    starts = np.minimum(np.arange(0, length, size), length - size)
-    return starts[:, None] + np.arange(size)
-
-
-def _span(position: Array | np.ndarray, size: int, length: int, valid_length: Any) -> Span:
-    xp = np if isinstance(position, np.ndarray) else jnp
-    held = position[_held(size, length)]
-    return Span(xp.min(held, 1), xp.max(held, 1), valid_length)
-
-
 def _side(side: Side, start, size: int, heads: tuple) -> Side:
     """Rows of a side, whose vector becomes "n h d" of some heads; `extra` keeps all heads."""
     first, count = heads
@@ -169,33 +168,34 @@ def _side(side: Side, start, size: int, heads: tuple) -> Side:
     return rows._replace(vector=cut(rows.vector, first, count, axis=1), length=side.length)
 
 
-def pieces(plan: Plan, data: dict, i, j, group) -> tuple[dict, dict]:
-    """What tile (i, j) of a group of heads reads: what has gradients, and what has none."""
+def pieces(plan: Plan, data: dict, block: Block, group) -> tuple[dict, dict]:
+    """What a block reads for a group of heads: what has gradients, and what has none."""
     head = group * plan.group
     per_key = plan.heads // plan.key_heads
-    rows, columns = start_of(i, plan.rows, plan.length), start_of(j, plan.columns, plan.keys)
-    query = _side(data["query"], rows, plan.rows, (head, plan.group))
-    key = _side(data["key"], columns, plan.columns, (head // per_key, plan.group // per_key))
+    query = _side(data["query"], block.row, block.rows, (head, plan.group))
+    key = _side(data["key"], block.column, block.columns, (head // per_key, plan.group // per_key))
     smooth = {
         "own": data["own"],
         "q": query.vector,
         "k": key.vector,
         "query extra": query.extra,
         "key extra": key.extra,
-        "bias": None if data["bias"] is None else _cut_pairs(plan, data["bias"], head, rows, columns),
+        "bias": None if data["bias"] is None else _cut_pairs(plan, data["bias"], head, block),
     }
-    mask = None if data["mask"] is None else _cut_pairs(plan, data["mask"], head, rows, columns)
+    mask = None if data["mask"] is None else _cut_pairs(plan, data["mask"], head, block)
     visible = data["visible"]
     if visible is not None:
-        visible = cut(cut(visible, head, plan.group), rows, plan.rows, axis=1)
+        visible = cut(cut(visible, head, plan.group), block.row, block.rows, axis=1)
     numbers, layer, example = data["place"]
     place = Place(cut(numbers, head, plan.group), plan.all_heads, plan.all_key_heads, layer, example)
     fixed = {"query": query, "key": key, "mask": mask, "visible": visible, "place": place, "head": head}
     return smooth, fixed
 
 
-def _cut_pairs(plan: Plan, array: Array, head, row, column) -> Array:
-    for axis, (start, size) in enumerate(((head, plan.group), (row, plan.rows), (column, plan.columns))):
+def _cut_pairs(plan: Plan, array: Array, head, block: Block) -> Array:
+    for axis, (start, size) in enumerate(
+        ((head, plan.group), (block.row, block.rows), (block.column, block.columns))
+    ):  # fmt: skip
         if array.shape[axis] > 1:
             array = cut(array, start, size, axis)
     return array
@@ -212,39 +212,62 @@ def logits_of(plan: Plan, smooth: dict, fixed: dict) -> Float[Array, "h t s"]:
     return engines.logits(plan.rule, smooth["own"], tile_of(plan, smooth, fixed), smooth["bias"])
 
 
-def seen_of(plan: Plan, smooth: dict, fixed: dict, row_tile, column_tile):
-    """Pairs that see each other and, of clamped tiles, belong to this one; a tile of None keeps all its rows."""
+def seen_of(plan: Plan, smooth: dict, fixed: dict, block: Block, own_rows: bool = False) -> Bool[Array, "#h t s"]:
+    """Pairs that see each other and, of a clamped tile, are in its own columns; in its own rows too where asked."""
+    if block.whole:
+        return jnp.ones((1, block.rows, block.columns), bool)
     seen = engines.seen(plan.rule, smooth["own"], tile_of(plan, smooth, fixed), fixed["mask"])
-    for tile, size, length, shape in (
-        (row_tile, plan.rows, plan.length, np.s_[None, :, None]),
-        (column_tile, plan.columns, plan.keys, np.s_[None, None, :]),
-    ):
-        fresh = None if tile is None else _fresh(tile, size, length)
-        if fresh is not None:
-            seen &= fresh[shape]
+    if block.own_column is not None:
+        seen &= (block.column + jnp.arange(block.columns) >= block.own_column)[None, None, :]
+    if own_rows and block.own_row is not None:
+        seen &= (block.row + jnp.arange(block.rows) >= block.own_row)[None, :, None]
     return seen
 
 
+def over_tiles(kinds: tuple[Kind, ...], listed: tuple | None, group, tile, visit, carry):
+    """Runs `visit(other, kind, carry)` over the tiles that are visited beside one, `other` of the other side."""
+    if listed is None:
+        return visit(0, kinds[0], carry) if kinds else carry
+    order, ends = listed
+    for number, kind in enumerate(kinds):
+        # bound now: the loop's body is traced at once, but a reader need not know
+        body = functools.partial(lambda kind, n, c: visit(order[group, tile, n], kind, c), kind)
+        carry = lax.fori_loop(ends[group, tile, number], ends[group, tile, number + 1], body, carry)
+    return carry
+
+
 def over_keys(plan: Plan, data: dict, i, group, body, carry):
-    """Runs `body(j, carry)` over the live key tiles of query tile i."""
-    if data["live"] is None:
-        return body(0, carry)
-    order, count = data["live"][0]
-    return lax.fori_loop(0, count[group, i], lambda n, c: body(order[group, i, n], c), carry)
+    """Runs `body(block, carry)` over what is visited beside query tile i; the carry is of rows "h t ...", cut alike."""
+
+    def visit(j, kind, carry):
+        for step in kind.steps:
+            block = block_of(plan, i, j, step, kind.whole)
+            if step.rows == plan.rows:
+                carry = body(block, carry)
+            else:
+                found = body(block, jax.tree.map(block.of, carry))
+                carry = jax.tree.map(block.put, carry, found)
+        return carry
+
+    return over_tiles(plan.kinds, None if data["live"] is None else data["live"][0], group, i, visit, carry)
 
 
-def keys_of(plan: Plan, data: dict, j, group) -> Float[Array, "s g d"]:
-    per_key = plan.heads // plan.key_heads
-    start = start_of(j, plan.columns, plan.keys)
-    held = cut(data["key"].vector, start, plan.columns)
-    return cut(held, group * plan.group // per_key, plan.group // per_key, 1)
+def keys_of(plan: Plan, data: dict, column, columns: int, group) -> Float[Array, "g s d"]:
+    """The keys of a group of heads."""
+    count = plan.group * plan.key_heads // plan.heads
+    return jnp.moveaxis(cut(cut(data["key"].vector, column, columns), group * count, count, 1), 1, 0)
 
 
-def values_of(plan: Plan, data: dict, j, group) -> Float[Array, "j s e"]:
-    per_value = plan.heads // plan.value_heads
-    start = start_of(j, plan.columns, plan.keys)
-    held = cut(cut(data["value"], start, plan.columns), group * plan.group // per_value, plan.group // per_value, 1)
-    return jnp.moveaxis(held, 1, 0)
+def values_of(plan: Plan, data: dict, column, columns: int, group) -> Float[Array, "j s e"]:
+    """The values of a group of heads."""
+    count = plan.group * plan.value_heads // plan.heads
+    return jnp.moveaxis(cut(cut(data["value"], column, columns), group * count, count, 1), 1, 0)
+
+
+def at_top(logits: Float[Array, "..."], top: Float[Array, "..."]) -> Bool[Array, "..."]:
+    """Whether logits are the largest of their row but for rounding, which differs between products of two shapes."""
+    near = jnp.where(jnp.isfinite(top), top, 0)
+    return logits >= top - ROUNDING * jnp.finfo(logits.dtype).eps * jnp.maximum(1, jnp.abs(near))
 
 
 def weigh(weights: Float[Array, "h t s"], values: Float[Array, "j s e"]) -> Float[Array, "h t e"]:

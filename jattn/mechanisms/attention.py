@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jattn.engines import Pairs, Rule, dropout, tiled, tiles
+from jattn.engines import Pairs, Rule, dropout, tiled, visits
 from jattn.mechanisms import Layout, Mechanism, Split, cache
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
@@ -29,7 +29,7 @@ from jattn.parts.scores import Score
 from jattn.parts.scores.function import Function as ScoreFunction
 
 # from this length on a loop over the batch is faster than a batch of tiles; measured on CPU
-MAP_FROM = tiles.STEERED_FROM
+MAP_FROM = visits.STEERED_FROM
 # the fields of a layout that may carry batch axes
 DATA = ("positions", "segments", "valid", "mask", "bias", "extra")
 
