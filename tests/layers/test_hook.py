@@ -409,9 +409,10 @@ def products(jaxpr):
 )
 def test_precision_reaches_every_product(given, exact):
     x = draw(TOKENS, HEADS, 3, dtype=jnp.float32)
-    found = list(products(jax.make_jaxpr(lambda x: attention_fn()(x, x, x, precision=given))(x).jaxpr))
-    assert len(found) == 2
-    assert all(one in (exact, (exact, exact)) for one in found)
+    loss = lambda x: attention_fn()(x, x, x, precision=given).sum()  # noqa: E731
+    forward, gradient = (list(products(jax.make_jaxpr(f)(x).jaxpr)) for f in (loss, jax.grad(loss)))
+    assert len(forward) == 2 and len(gradient) > 4
+    assert all(one in (exact, (exact, exact)) for one in forward + gradient)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
