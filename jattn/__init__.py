@@ -12,6 +12,7 @@ _HOMES = {
     "Stats": "jattn.part",
     "Variables": "jattn.part",
     "attend": "jattn.mechanisms.attention",
+    "attention_fn": "jattn.layers.hook",
     "catalogue": "jattn",
     "masks": "jattn",
     "merge": "jattn.engines.merge",

@@ -16,6 +16,7 @@ PACKAGE = '"""Attention research in JAX: any mechanism, exact, linear in memory,
 MODULES = ("catalogue", "nn", "part")
 NAMES = {
     "jattn.engines.merge": ("merge",),
+    "jattn.layers.hook": ("attention_fn",),
     "jattn.mechanisms": ("Layout",),
     "jattn.mechanisms.attention": ("Attention", "attend"),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),

@@ -55,7 +55,9 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     floating = tuple(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves)
     smooth = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float]
     rest = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if not is_float]
-    out, stats = _compiled((plan, tree, floating), smooth, rest)
+    # the backward pass is traced later, when the caller's `with jax.default_matmul_precision` may have ended
+    precision = jax.config.jax_default_matmul_precision
+    out, stats = _compiled((plan, tree, floating, precision), smooth, rest)
     attended = Attended(out, Stats(*(x.T for x in stats), observed={}))
     if rule.normalizer.kind != "exponential":
         return attended
@@ -69,8 +71,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(static: tuple, smooth: list, rest: list) -> tuple:
-    plan, _, _ = static
-    out, rows = forward.run(plan, _together(static, smooth, rest))
+    out, rows = forward.run(static[0], _together(static, smooth, rest))
     return out, rows[:4]
 
 
@@ -83,7 +84,9 @@ def _keep(static: tuple, smooth: list, rest: list):
 def _pull(static: tuple, kept: tuple, cotangents: tuple):
     smooth, rest, out, rows = kept
     read = [None if isinstance(x, SymbolicZero) else x for x in (cotangents[0], *cotangents[1][:3])]
-    found = backward.run(static[0], _together(static, smooth, rest), (out, *rows), read)
+    plan, *_, precision = static
+    with jax.default_matmul_precision(precision):
+        found = backward.run(plan, _together(static, smooth, rest), (out, *rows), read)
     grads = [grad.astype(leaf.dtype) for leaf, grad in zip(smooth, jax.tree.leaves(found), strict=True)]
     return grads, [None] * len(rest)
 
@@ -94,7 +97,7 @@ _compiled = jax.jit(_attend, static_argnums=0)
 
 
 def _together(static: tuple, smooth: list, rest: list) -> dict[str, Any]:
-    _, tree, floating = static
+    _, tree, floating, _ = static
     smooth, rest = iter(smooth), iter(rest)
     return jax.tree.unflatten(tree, [next(smooth) if is_float else next(rest) for is_float in floating])
 

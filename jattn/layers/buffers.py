@@ -25,7 +25,8 @@ def arrays(held: nnx.Dict) -> Variables:
             inner = arrays(entry)
             params |= {name: inner.params} if inner.params else {}
             buffers |= {name: inner.buffers} if inner.buffers else {}
-        else:
+        # nnx.capture leaves a note of its own in every container
+        elif isinstance(entry, nnx.Variable):
             (buffers if isinstance(entry, Buffer) else params)[name] = entry[...]
     return Variables(params, buffers)
 

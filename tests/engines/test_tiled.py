@@ -113,3 +113,15 @@ def test_heads_that_do_not_divide_are_refused():
     odd = made._replace(query=made.query[:, :3])
     with pytest.raises(ValueError, match="3 query heads and 2 key heads; make the first a multiple"):
         attended(tiled, Attention(), odd, buffers)
+
+
+def test_the_backward_pass_has_the_precision_of_the_forward():
+    made, buffers = make(Attention())
+
+    def loss(made):
+        with jax.default_matmul_precision("highest"):
+            return attended(tiled, Attention(), made, buffers).out.sum()
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(made))
+    products = text.count("dot_general[")
+    assert products > 4 and text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == products

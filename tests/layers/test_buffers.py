@@ -35,3 +35,12 @@ def test_renewing_keeps_the_rest():
     found = arrays(held)
     np.testing.assert_array_equal(found.buffers["score"]["0"]["count"], [7, 8])
     np.testing.assert_array_equal(found.buffers["score"]["1"]["mean"], [1])
+
+
+def test_what_nnx_capture_adds_is_no_array():
+    class Holder(nnx.Module):
+        def __init__(self):
+            self.held = hold(GIVEN)
+
+    found, _ = nnx.capture(lambda module: arrays(module.held), nnx.Intermediate)(Holder())
+    assert jax.tree.structure(found) == jax.tree.structure(GIVEN)
