@@ -303,9 +303,9 @@ def assert_linear_memory(attention, tokens=1009):
 
         return largest_intermediate(jax.grad(loss), made)
 
-    once, twice = largest(tokens), largest(2 * tokens)
-    assert once < tokens**2
-    assert twice <= 2.1 * once
+    assert largest(tokens) < tokens**2
+    # from 2048 on tiles grow no more
+    assert largest(8 * tokens) <= 2.1 * largest(4 * tokens)
 
 
 @pytest.fixture
