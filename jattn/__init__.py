@@ -13,6 +13,7 @@ _HOMES = {
     "Variables": "jattn.part",
     "attend": "jattn.mechanisms.attention",
     "catalogue": "jattn",
+    "dot_product_attention": "jattn.mechanisms.dot_product",
     "masks": "jattn",
     "merge": "jattn.engines.merge",
     "nn": "jattn",

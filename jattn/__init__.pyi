@@ -10,6 +10,7 @@ from jattn.engines.merge import merge as merge
 from jattn.mechanisms import Layout as Layout
 from jattn.mechanisms.attention import Attention as Attention
 from jattn.mechanisms.attention import attend as attend
+from jattn.mechanisms.dot_product import dot_product_attention as dot_product_attention
 from jattn.part import Attended as Attended
 from jattn.part import Dims as Dims
 from jattn.part import Part as Part

@@ -18,6 +18,7 @@ NAMES = {
     "jattn.engines.merge": ("merge",),
     "jattn.mechanisms": ("Layout",),
     "jattn.mechanisms.attention": ("Attention", "attend"),
+    "jattn.mechanisms.dot_product": ("dot_product_attention",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),
 }
 # what `jattn.nn` shows: the classes written below these folders, and functions by where they are written
