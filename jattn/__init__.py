@@ -14,6 +14,7 @@ _HOMES = {
     "attend": "jattn.mechanisms.attention",
     "catalogue": "jattn",
     "dot_product_attention": "jattn.mechanisms.dot_product",
+    "explain": "jattn.mechanisms.explain",
     "masks": "jattn",
     "merge": "jattn.engines.merge",
     "nn": "jattn",

@@ -101,7 +101,9 @@ def test_dtypes_that_differ_are_refused():
 )
 def test_a_swapped_layout_is_refused_with_both_readings(data):
     heads = data["query"][2]
-    with pytest.raises(ValueError, match=rf"8 queries of {heads} heads .* 8 heads of {heads} queries and .* swap the axes"):
+    with pytest.raises(
+        ValueError, match=rf"8 queries of {heads} heads .* 8 heads of {heads} queries and .* swap the axes"
+    ):
         read(given(**data))
 
 
