@@ -155,7 +155,7 @@ class Training:
                 evaluates, saves = self._evaluates(number), number == last or number % self.run.checkpoint_every == 0
                 if evaluates or saves or stopping.asked:
                     # read first: what is no number must not be saved over a good state
-                    rate = self._read(*pending, at_once=True)
+                    rate = self._read(*pending, steps=2)
                     metrics.learned(number, bool(state.finite(train_state.params)), self.directory)
                     held_out_loss = self._evaluate(train_state, bar, stopping) if evaluates else None
                     self._keep((writer, events), bar, *pending, rate, held_out_loss)
@@ -183,12 +183,12 @@ class Training:
     def _events(self, first: int) -> contextlib.AbstractContextManager[tensorboard.Writer | None]:
         return contextlib.nullcontext() if self.events is None else tensorboard.Writer(self.events, first)
 
-    def _read(self, number: int, shown: Metrics, at_once: bool = False) -> float:
-        """Waits for a step; its tokens per second, those of two steps where it is waited for right after the other."""
+    def _read(self, number: int, shown: Metrics, steps: int = 1) -> float:
+        """Waits for a step; its tokens per second, those of two steps where it is waited for right after another."""
         metrics.finite(number, shown.loss, self.directory)
         now, (earlier, before) = time.perf_counter(), self.clock
         self.clock = before, now
-        if at_once and earlier < before:
+        if steps == 2 and earlier < before:
             return 2 * self.run.batch * self.run.context / (now - earlier)
         return self.run.batch * self.run.context / (now - before)
 

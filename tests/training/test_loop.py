@@ -350,7 +350,7 @@ def test_a_step_waited_for_right_after_another_shares_its_time(run, tmp_path, mo
     training.clock = (10.0, 10.0)
     monkeypatch.setattr(loop.time, "perf_counter", lambda: next(moments))
     shown = Metrics(jnp.float32(1), jnp.float32(1), jnp.float32(1), None)
-    rates = [training._read(n, shown, at_once) for n, at_once in ((1, True), (2, False), (3, True))]
+    rates = [training._read(n, shown, steps) for n, steps in ((1, 2), (2, 1), (3, 2))]
     assert rates == [12 / 1, 12 / 2, 24 / 2.5]
 
 
