@@ -12,6 +12,8 @@ _HOMES = {
     "Stats": "jattn.part",
     "Variables": "jattn.part",
     "attend": "jattn.mechanisms.attention",
+    "attention_entropy": "jattn.mechanisms.entropy",
+    "attention_weights": "jattn.mechanisms.weights",
     "catalogue": "jattn",
     "dot_product_attention": "jattn.mechanisms.dot_product",
     "explain": "jattn.mechanisms.explain",
