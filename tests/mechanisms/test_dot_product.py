@@ -10,6 +10,7 @@ from jattn.mechanisms.dot_product import dot_product_attention
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.prefix import Prefix
 from jattn.parts.masks.window import Window
+from tests.support import largest_intermediate
 
 T, S, H, G, D = 7, 9, 4, 2, 8
 LENGTHS = np.array([5, 9], np.int32)
@@ -249,3 +250,35 @@ def test_a_second_call_compiles_nothing():
 def test_what_jax_nn_cannot_serve_is_refused_with_the_reasons():
     with pytest.raises(ValueError, match="'xla' cannot serve this call: .* is an array, not an object; its residual"):
         dot_product_attention(*qkv(2), mask=Causal(), implementation="xla", return_residual=True)
+
+
+def far(tokens=1009):
+    """The gradient of a call with data of many kinds, and its arguments: one head of width 2."""
+    arrays = [draw(2, tokens, 1, 2, seed=n) for n in range(3)]
+    lengths = jnp.array([tokens, tokens - 400])
+
+    def loss(query, key, value, bias):
+        out, residual = dot_product_attention(
+            query,
+            key,
+            value,
+            bias,
+            mask=Prefix(4) | Window(100),
+            scale=query.mean(),
+            key_value_seq_lengths=lengths,
+            is_causal=True,
+            return_residual=True,
+        )
+        return out.sum() + jnp.where(jnp.isfinite(residual), residual, 0).sum()
+
+    return jax.grad(loss, (0, 1, 2, 3)), (*arrays, draw(2, 1, 1, tokens))
+
+
+def test_no_value_has_queries_times_keys_elements():
+    gradient, arrays = far()
+    assert largest_intermediate(gradient, *arrays) < 1009**2
+
+
+def test_it_lowers_for_every_platform():
+    gradient, arrays = far()
+    jax.export.export(jax.jit(gradient), platforms=("cpu", "cuda", "tpu"))(*arrays)
