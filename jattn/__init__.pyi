@@ -11,6 +11,10 @@ from jattn.layers.hook import attention_fn as attention_fn
 from jattn.mechanisms import Layout as Layout
 from jattn.mechanisms.attention import Attention as Attention
 from jattn.mechanisms.attention import attend as attend
+from jattn.mechanisms.dot_product import dot_product_attention as dot_product_attention
+from jattn.mechanisms.entropy import attention_entropy as attention_entropy
+from jattn.mechanisms.explain import explain as explain
+from jattn.mechanisms.weights import attention_weights as attention_weights
 from jattn.part import Attended as Attended
 from jattn.part import Dims as Dims
 from jattn.part import Part as Part

@@ -19,6 +19,10 @@ NAMES = {
     "jattn.layers.hook": ("attention_fn",),
     "jattn.mechanisms": ("Layout",),
     "jattn.mechanisms.attention": ("Attention", "attend"),
+    "jattn.mechanisms.dot_product": ("dot_product_attention",),
+    "jattn.mechanisms.entropy": ("attention_entropy",),
+    "jattn.mechanisms.explain": ("explain",),
+    "jattn.mechanisms.weights": ("attention_weights",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),
 }
 # what `jattn.nn` shows: the classes written below these folders, and functions by where they are written

@@ -21,8 +21,8 @@ TRAINING_LIBRARIES = {"optax", "orbax", "grain"}
 DEPRECATED = re.compile(r"jax\._src|jax\.(tree_map|tree_leaves|linear_util|core\.Tracer|experimental\.maps)\b|jax\.xla")
 LONGEST, LONGEST_PART = 400, 150
 MOST_ARGUMENTS = 8
-# signatures copied from other libraries
-COPIED = {"dot_product_attention", "attention_fn"}
+# signatures copied from other libraries; `explain` takes what it explains
+COPIED = {"dot_product_attention", "explain", "attention_fn"}
 
 # tests of the repository, not of a file in the package
 WHOLE = {"test_house.py", "test_readme.py"}

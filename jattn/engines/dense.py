@@ -27,12 +27,8 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     heads = query.vector.shape[1]
     engines.share(heads, key.vector.shape[1], value.shape[1])
     query = engines.prepared(attend, rule, own, query, key, value, place, pairs)
-    tile = engines.whole_tile(query, key, place)
-    shape = (heads, query.vector.shape[0], key.vector.shape[0])
-    seen = jnp.broadcast_to(engines.seen(rule, own, tile, pairs.mask), shape)
-    visible = seen.sum(-1, dtype=jnp.int32)
-    tile = tile._replace(visible=visible)
-    logits = engines.logits(rule, own, tile, pairs.bias)
+    tile, logits, seen = _pairs(rule, own, query, key, place, pairs)
+    visible = tile.visible
     tile = engines.normalizer_tile(rule, tile)
     weights, normalizer, null = _weights(rule, own["normalizer"], logits, seen, tile)
 
@@ -60,6 +56,21 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
         observed={},
     )
     return Attended(jnp.moveaxis(out, 0, 1).astype(value.dtype), stats)
+
+
+def weights(rule: Rule, own: dict, query: Side, key: Side, place: Place, pairs: Pairs) -> Float[Array, "h t s"]:
+    """What each row gives to each key, before dropout; sides as in `attend`, and the queries may be some of a whole."""
+    query = engines.prepared(attend, rule, own, query, key, key.vector, place, pairs)
+    tile, logits, seen = _pairs(rule, own, query, key, place, pairs)
+    return _weights(rule, own["normalizer"], logits, seen, engines.normalizer_tile(rule, tile))[0]
+
+
+def _pairs(rule: Rule, own: dict, query: Side, key: Side, place: Place, pairs: Pairs):
+    tile = engines.whole_tile(query, key, place)
+    shape = (query.vector.shape[1], query.vector.shape[0], key.vector.shape[0])
+    seen = jnp.broadcast_to(engines.seen(rule, own, tile, pairs.mask), shape)
+    tile = tile._replace(visible=seen.sum(-1, dtype=jnp.int32))
+    return tile, engines.logits(rule, own, tile, pairs.bias), seen
 
 
 def _weights(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile):

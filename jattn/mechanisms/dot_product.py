@@ -1,0 +1,107 @@
+"""`jax.nn.dot_product_attention`, on an engine whose memory grows with the length and not with its square.
+
+Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, section 3.2.1; the signature is
+that of `jax.nn.dot_product_attention`.
+Departs: a row that sees no key is 0 and not the mean of the values; the residual is at least float32, and has its
+gradient.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jattn.engines import dense
+from jattn.mechanisms import Layout, Mechanism, Split, jax_nn
+from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.call import Arrays, Call, Given, Options, read
+from jattn.part import Attended, Own, Rng, Variables, part
+from jattn.parts.masks import Mask
+
+
+@part
+class Dense(Mechanism):
+    """Attention by its definition: every derivative of any order, in memory that grows with t times s."""
+
+    inner: Attention = Attention()
+
+    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Any) -> Attended:
+        arguments, state = self.inner.arguments(own["inner"], split, layout, rng, state)
+        return dense.attend(*arguments)._replace(state=state)
+
+
+def dot_product_attention(
+    query: Float[Array, "*b t h d"],
+    key: Float[Array, "*b s g d"],
+    value: Float[Array, "*b s j e"],
+    bias: Float[Array, "... #h #t #s"] | None = None,
+    mask: Bool[Array, "... #h #t #s"] | Mask | None = None,
+    *,
+    scale: float | Float[Array, ""] | None = None,
+    is_causal: bool = False,
+    query_seq_lengths: Int[Array, "*b"] | None = None,
+    key_value_seq_lengths: Int[Array, "*b"] | None = None,
+    local_window_size: int | tuple[int, int] | None = None,
+    implementation: str | None = None,
+    return_residual: bool = False,
+) -> Any:
+    """Softmax attention with the arguments of `jax.nn`; the output, or with `return_residual` a pair.
+
+    Any leading batch axes; values may be of another width than keys, and of another number of heads; `mask` is
+    boolean, True = attend, or a part as in `jattn.masks`, and joins causality, window and lengths. The residual is the
+    log-normalizer of each row, "*b t h", in nats, -inf where a row sees no key, with its gradient.
+
+    `implementation` is "tiled", the default; "dense", for forward mode and second order; or "xla" or "cudnn" of
+    `jax.nn`, where that serves the call exactly: `jattn.explain` says which would. Raises ValueError for what does not
+    fit or cannot be served, TypeError for a mask that is not boolean.
+    """
+    call = read(
+        Given(
+            query,
+            key,
+            value,
+            bias,
+            mask,
+            scale,
+            is_causal,
+            query_seq_lengths,
+            key_value_seq_lengths,
+            local_window_size,
+            implementation,
+            return_residual,
+        )
+    )
+    if reasons := refusals(call):
+        raise ValueError(
+            f"implementation={call.options.implementation!r} cannot serve this call: {'; '.join(reasons)}; leave it "
+            f"out, and jattn's own serves it."
+        )
+    if call.options.implementation in jax_nn.FORMS:
+        return jnp.where(_sees(call.arrays, call.own, call.attention)[..., None], jax_nn.out(call), 0)
+    return _serve(*call)
+
+
+def refusals(call: Call) -> list[str]:
+    """Why the implementation that a call names cannot serve it."""
+    return jax_nn.refusals(call) if call.options.implementation in jax_nn.FORMS else []
+
+
+# as a whole: operation by operation, a call at a new shape would compile dozens of small programs
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _serve(arrays: Arrays, own: Own, attention: Attention, options: Options) -> Any:
+    mechanism, variables = attention, Variables(own, {})
+    if options.implementation == "dense":
+        mechanism, variables = Dense(attention), Variables({"inner": own}, {})
+    found = attend(*arrays[:3], mechanism, variables=variables, layout=arrays.layout())
+    return (found.out, found.stats.log_normalizer) if options.residual else found.out
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _sees(arrays: Arrays, own: Own, attention: Attention) -> Bool[Array, "*b t h"]:
+    """Whether a row sees a key: mask arithmetic alone, since no value is read."""
+    query, key, value = (jax.lax.stop_gradient(x) for x in arrays[:3])
+    layout = arrays.layout()._replace(bias=None)
+    found = attend(query, key, value[..., :0], attention, variables=Variables(own, {}), layout=layout)
+    return found.stats.visible > 0

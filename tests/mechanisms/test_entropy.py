@@ -1,0 +1,46 @@
+"""The entropy alone beside that of explicit weights, with its gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jattn.mechanisms import Layout
+from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.entropy import attention_entropy
+from jattn.mechanisms.weights import attention_weights
+from jattn.numerics import x_log_x
+from jattn.part import Dims
+from jattn.parts.masks.causal import Causal
+from jattn.parts.normalizers.sparsemax import Sparsemax
+from jattn.parts.scores.t5_bias import T5Bias
+from tests.support import float64  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def test_equal_logits_have_the_log_of_their_number():
+    q = jnp.zeros((5, 2, 4))
+    found = attention_entropy(q, q, Attention(mask=Causal()))
+    np.testing.assert_allclose(found, np.log(np.arange(1, 6))[:, None] * np.ones(2), atol=1e-12)
+
+
+@pytest.mark.parametrize("normalizer", [Attention().normalizer, Sparsemax()], ids=repr)
+def test_entropy_and_gradient_are_those_of_the_weights(normalizer):
+    attention = Attention(score=T5Bias(), mask=Causal(), normalizer=normalizer)
+    q, k = (jax.random.normal(jax.random.key(n), (3, tokens, h, 8)) for n, (tokens, h) in enumerate([(7, 4), (9, 2)]))
+    variables = attention.init(jax.random.key(3), Dims.of(q, k, k))
+    shared = {"variables": variables, "layout": Layout(valid=(None, jnp.array([9, 4, 0])))}
+
+    def direct(q, k):
+        return attention_entropy(q, k, attention, **shared)
+
+    def explicit(q, k):
+        return -x_log_x(attention_weights(q, k, attention, **shared)).sum(-1).swapaxes(-1, -2)
+
+    found, pull = jax.vjp(jax.jit(direct), q, k)
+    want, pull_want = jax.vjp(jax.jit(explicit), q, k)
+    assert found.shape == (3, 7, 4) and not found[2].any()
+    np.testing.assert_allclose(found, want, atol=1e-12)
+    for a, b in zip(pull(found), pull_want(want), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)

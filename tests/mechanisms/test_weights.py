@@ -1,0 +1,84 @@
+"""Weights of some rows beside those of all, and beside the output that they make."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jattn.mechanisms import Layout
+from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.weights import attention_weights
+from jattn.part import Dims
+from jattn.parts.masks.causal import Causal
+from jattn.parts.masks.window import Window
+from jattn.parts.normalizers.entmax import Entmax
+from jattn.parts.normalizers.null_slot import NullSlot
+from jattn.parts.normalizers.squared_relu import SquaredRelu
+from jattn.parts.normalizers.top_k import TopK
+from jattn.parts.positions.rotary import Rotary
+from jattn.parts.scores.forgetting import Forgetting
+from jattn.parts.scores.t5_bias import T5Bias
+from tests.support import float64  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def draw(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def qkv(*batch, tokens=9):
+    return draw(*batch, tokens, 4, 8), draw(*batch, 9, 2, 8, seed=1), draw(*batch, 9, 2, 5, seed=2)
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [
+        Attention(mask=Causal()),
+        Attention(score=T5Bias(), mask=Causal() & Window(3), position=Rotary(), dropout=0.5),
+        Attention(normalizer=NullSlot()),
+        Attention(normalizer=SquaredRelu(), mask=Causal()),
+        Attention(normalizer=Entmax()),
+        Attention(normalizer=TopK(3), mask=Causal()),
+        Attention(score=Forgetting(), mask=Causal()),
+    ],
+    ids=lambda a: " ".join(type(p).__name__ for p in (*a.score, a.mask, a.normalizer)),
+)
+def test_weights_make_the_output_and_some_rows_are_rows_of_all(attention):
+    q, k, v = qkv()
+    variables = attention.init(jax.random.key(3), Dims.of(q, k, v, model_width=6))
+    own = attention.own(variables)
+    layout = Layout(extra=attention.project(own, draw(9, 6, seed=4)), segments=jnp.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))
+    layout = layout._replace(valid=jnp.arange(9) != 8, bias=draw(4, 9, 9, seed=5), mask=jnp.arange(9)[None, None] != 2)
+    weights = attention_weights(q, k, attention, variables=variables, layout=layout)
+    out = attend(q, k, v, attention, variables=variables, layout=layout).out
+    made = jnp.einsum("hts,she->the", weights, jnp.repeat(v, 2, 1))
+    if isinstance(attention.normalizer, NullSlot):
+        # what is missing from 1 goes to the null slot, whose value the sum lacks
+        made += (1 - weights.sum(-1)).T[..., None] * own["normalizer"]["value"][None]
+        made = jnp.where((weights.sum(-1) > 0).T[..., None], made, 0)
+    np.testing.assert_allclose(made, out, atol=1e-12)
+    assert weights.shape == (4, 9, 9) and not weights[:, 8].any()
+    for rows in (slice(2, 7, 2), np.array([-1, 4, 4]), [3], 3, np.arange(9) > 5):
+        some = attention_weights(q, k, attention, variables=variables, layout=layout, rows=rows)
+        want = weights[:, np.atleast_1d(np.arange(9)[rows])]
+        np.testing.assert_allclose(some, want, atol=1e-14)
+
+
+def test_any_leading_axes_and_data_for_each_example():
+    q, k, _ = qkv(2, 3, tokens=7)
+    mask = np.random.default_rng(0).random((2, 3, 1, 7, 9)) < 0.7
+    found = jax.jit(lambda q, k: attention_weights(q, k, layout=Layout(mask=jnp.asarray(mask)), rows=slice(4)))(q, k)
+    logits = jnp.einsum("abthd,abshd->abhts", q[:, :, :4], jnp.repeat(k, 2, -2)) / np.sqrt(8)
+    want = jax.nn.softmax(jnp.where(mask[..., :4, :], logits, -jnp.inf))
+    np.testing.assert_allclose(found, jnp.where(mask[..., :4, :], want, 0), atol=1e-12)
+
+
+def test_a_row_that_is_not_there_is_refused():
+    with pytest.raises(IndexError, match="index 9 is out of bounds"):
+        attention_weights(*qkv()[:2], rows=[9])
+
+
+def test_weights_of_what_has_none_are_refused():
+    with pytest.raises(TypeError, match="those of an Attention, got Causal"):
+        attention_weights(*qkv()[:2], Causal())
