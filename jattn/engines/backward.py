@@ -49,7 +49,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
     rows = {"z": z, "mass": mass, "entropy": entropy, "top": top, "g entropy": g_entropy, "g normalizer": g_normalizer}
     rows |= {"g top": g_top, "constraint": None}
 
-    def look(plan, block, group, own_rows):
+    def look(plan, block, group):
         smooth, fixed = pieces(plan, data, block, group)
         head = group * plan.group
         row = {
@@ -57,7 +57,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             for name, x in rows.items()
         }
         g = jnp.moveaxis(cut(cut(g_out, block.row, block.rows), head, plan.group, 1), 1, 0)
-        return smooth, fixed, row, g, seen_of(plan, smooth, fixed, block, own_rows)
+        return smooth, fixed, row, g, seen_of(plan, smooth, fixed, block)
 
     def dropped(pairs, plan, smooth, fixed):
         return drop(pairs, plan.rule.dropout, data["noise"], tile_of(plan, smooth, fixed))
@@ -85,7 +85,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             i, group = x // groups, x % groups
 
             def sweep(block, sums):
-                smooth, fixed, row, g, seen = look(plan, block, group, False)
+                smooth, fixed, row, g, seen = look(plan, block, group)
                 values = values_of(plan, data, block.column, block.columns, group)
                 g_weights = dropped(engines.products(g, values), plan, smooth, fixed)
                 logits = logits_of(plan, smooth, fixed)
@@ -103,7 +103,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
     _, column_tiles, groups_of_columns = slim.counts()
 
     def absorb(block, group, key, value, own, rows_here, columns_here):
-        smooth, fixed, row, g, seen = look(slim, block, group, True)
+        smooth, fixed, row, g, seen = look(slim, block, group)
         query = jnp.moveaxis(smooth["q"], 1, 0)
         of_rows, of_pairs = engines.scales(slim.rule.scale, query.dtype)
         query = query * of_rows

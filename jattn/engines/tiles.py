@@ -212,14 +212,14 @@ def logits_of(plan: Plan, smooth: dict, fixed: dict) -> Float[Array, "h t s"]:
     return engines.logits(plan.rule, smooth["own"], tile_of(plan, smooth, fixed), smooth["bias"])
 
 
-def seen_of(plan: Plan, smooth: dict, fixed: dict, block: Block, own_rows: bool = False) -> Bool[Array, "#h t s"]:
-    """Pairs that see each other and, of a clamped tile, are in its own columns; in its own rows too where asked."""
+def seen_of(plan: Plan, smooth: dict, fixed: dict, block: Block) -> Bool[Array, "#h t s"]:
+    """Pairs that see each other and, of a clamped tile, are its own."""
     if block.whole:
         return jnp.ones((1, block.rows, block.columns), bool)
     seen = engines.seen(plan.rule, smooth["own"], tile_of(plan, smooth, fixed), fixed["mask"])
     if block.own_column is not None:
         seen &= (block.column + jnp.arange(block.columns) >= block.own_column)[None, None, :]
-    if own_rows and block.own_row is not None:
+    if block.own_row is not None:
         seen &= (block.row + jnp.arange(block.rows) >= block.own_row)[None, :, None]
     return seen
 
@@ -241,7 +241,8 @@ def over_keys(plan: Plan, data: dict, i, group, body, carry):
 
     def visit(j, kind, carry):
         for step in kind.steps:
-            block = block_of(plan, i, j, step, kind.whole)
+            # rows that two tiles hold come out alike in both
+            block = block_of(plan, i, j, step, kind.whole)._replace(own_row=None)
             if step.rows == plan.rows:
                 carry = body(block, carry)
             else:

@@ -46,14 +46,16 @@ def planned(plan: Plan, query: Side, key: Side, place: Place, pairs: Pairs) -> t
         return dataclasses.replace(plan, kinds=kinds, slim_kinds=kinds), None
     met = _met_by_data(plan, query, key) if steers else True
     (kinds, forward), (slim_kinds, backward) = (_kinds(each, some, every, blocks) for each in (plan, plan.slim()))
-    listed = _listed(forward, len(kinds), met), _listed(backward, len(slim_kinds), met, turned=True)
+    listed = (
+        _listed(forward, len(kinds), met),
+        _listed(backward.swapaxes(1, 2), len(slim_kinds), met if met is True else met.swapaxes(1, 2)),
+    )
     return dataclasses.replace(plan, kinds=kinds, slim_kinds=slim_kinds), listed
 
 
-def _listed(numbers, count: int, met, turned: bool = False) -> Listed:
+def _listed(numbers, count: int, met) -> Listed:
     xp = np if met is True and isinstance(numbers, np.ndarray) else jnp
     numbers = xp.where(met, numbers, count)
-    numbers = xp.swapaxes(numbers, 1, 2) if turned else numbers
     ends = xp.stack([(numbers < kind).sum(-1) for kind in range(count + 1)], -1)
     return xp.argsort(numbers, axis=-1, stable=True).astype(np.int32), ends.astype(np.int32)
 
