@@ -131,6 +131,7 @@ def small_tiles(monkeypatch, rows=16, columns=12, elements=2 * 16 * 12):
     """Tiles that no length here is a multiple of."""
     monkeypatch.setattr(tiles, "tile_sizes", lambda length, keys: (min(length, rows), min(keys, columns)))
     monkeypatch.setattr(tiles, "TILE_ELEMENTS", elements)
+    monkeypatch.setattr(tiles, "SLIM_ELEMENTS", elements // 2)
 
 
 def assert_tiled_equals_dense(attention, layout=Layout(), read=None, **sizes):

@@ -15,6 +15,8 @@ from jattn.part import Dims, Place, Side, Tile, part
 
 # pairs a tile holds at once: one head of 1024 x 1024 keeps two cores at their best
 TILE_ELEMENTS = 2**20
+# and in the backward pass, which holds five such arrays
+SLIM_ELEMENTS = 2**18
 
 
 # units in the last place by which a logit may differ when it is computed again
@@ -63,8 +65,7 @@ class Plan:
         least = engines.share(heads, key_heads, value.shape[1])
         width = max((score.width(Dims.of(query.vector, key.vector, value)) for score in rule.score), default=1)
         rows, columns = narrowed(*tile_sizes(length, keys), least, width)
-        fit = max(1, TILE_ELEMENTS // (least * rows * columns * width))
-        group = least * max(n for n in range(1, heads // least + 1) if n <= fit and (heads // least) % n == 0)
+        group = _group(heads, least, TILE_ELEMENTS // (rows * columns * width))
         return Plan(
             rule, heads, key_heads, value.shape[1], length, keys, rows, columns, group, place.heads, place.key_heads
         )
@@ -74,9 +75,17 @@ class Plan:
         return -(-self.length // self.rows), -(-self.keys // self.columns), self.heads // self.group
 
     def slim(self) -> "Plan":
-        """The same with as few heads at once as share a key or value head: as fast backward, in less memory."""
-        group = engines.share(self.heads, self.key_heads, self.value_heads)
+        """The same with fewer heads at once, which backward is as fast in less memory."""
+        least = engines.share(self.heads, self.key_heads, self.value_heads)
+        group = min(self.group, _group(self.heads, least, SLIM_ELEMENTS // (self.rows * self.columns)))
         return dataclasses.replace(self, group=group, kinds=self.slim_kinds)
+
+
+def _group(heads: int, least: int, fit: int) -> int:
+    """How many heads of a multiple of `least` fit, in equal groups."""
+    return least * max(
+        n for n in range(1, heads // least + 1) if n <= max(1, fit // least) and (heads // least) % n == 0
+    )
 
 
 def tile_sizes(length: int, keys: int) -> tuple[int, int]:

@@ -49,6 +49,7 @@ def visited(listed, group, tile, kind=slice(None)):
 def fine(monkeypatch):
     """Tiles of 16 x 16, all heads at once, visited by blocks of 4."""
     small_tiles(monkeypatch, 16, 16, elements=4 * 16 * 16)
+    monkeypatch.setattr(tiles, "SLIM_ELEMENTS", 16 * 16)
     monkeypatch.setattr(visits, "BLOCK", 4)
 
 
