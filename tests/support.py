@@ -43,6 +43,12 @@ def parts_of(slot: type) -> list[type]:
     return sorted(found, key=lambda cls: cls.__name__)
 
 
+def one_of_each(parts: list[type], names: set[str]) -> list:
+    """The parts for parametrization: those not named, which work like one that is, are marked slow."""
+    assert names <= {part.__name__ for part in parts}
+    return [part if part.__name__ in names else pytest.param(part, marks=pytest.mark.slow) for part in parts]
+
+
 class Made(NamedTuple):
     """Inputs of one example, and what its loss weighs outputs and statistics with."""
 

@@ -62,7 +62,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
     def dropped(pairs, plan, smooth, fixed):
         return drop(pairs, plan.rule.dropout, data["noise"], tile_of(plan, smooth, fixed))
 
-    def weights_of(smooth, fixed, logits, z, seen):
+    def weights_of(plan, smooth, fixed, logits, z, seen):
         tile = engines.normalizer_tile(plan.rule, tile_of(plan, smooth, fixed))
         return normalizer.weights(smooth["own"]["normalizer"], logits, z, seen, tile).astype(dtype)
 
@@ -89,7 +89,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
                 values = values_of(plan, data, block.column, block.columns, group)
                 g_weights = dropped(engines.products(g, values), plan, smooth, fixed)
                 logits = logits_of(plan, smooth, fixed)
-                weights, pull = jax.vjp(lambda z: weights_of(smooth, fixed, logits, z, seen), row["z"])
+                weights, pull = jax.vjp(lambda z: weights_of(plan, smooth, fixed, logits, z, seen), row["z"])
                 g_weights = through_statistics(weights, g_weights, row)
                 return sums[0] + pull(g_weights)[0][..., 0], sums[1] + pull(jnp.ones_like(weights))[0][..., 0]
 
@@ -115,7 +115,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             return engines.scored(slim.rule, smooth["own"], tile, raw * of_pairs, smooth["bias"])
 
         logits, pull_logits = jax.vjp(scored, _pairs_of(query, key[..., columns], dtype), smooth)
-        weights, pull = jax.vjp(lambda smooth, s: weights_of(smooth, fixed, s, row["z"], seen), smooth, logits)
+        weights, pull = jax.vjp(lambda smooth, s: weights_of(slim, smooth, fixed, s, row["z"], seen), smooth, logits)
         g_weights = through_statistics(weights, g_weights, row)
         if row["constraint"] is not None:
             g_weights = g_weights + row["constraint"] * jnp.sign(weights)

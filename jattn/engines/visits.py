@@ -33,7 +33,7 @@ def planned(plan: Plan, query: Side, key: Side, place: Place, pairs: Pairs) -> t
 
     No lists where there is one tile. NumPy where positions and heads are and no data steer.
     """
-    some, every = _reach(plan, query, key, place, (plan.rows, plan.columns))
+    some, every, own_rows, own_columns = _reach(plan, query, key, place)
     known = not isinstance(some, jax.Array) and not isinstance(every, jax.Array)
     steers = max(plan.length, plan.keys) >= STEERED_FROM
     blocks = None
@@ -45,7 +45,9 @@ def planned(plan: Plan, query: Side, key: Side, place: Place, pairs: Pairs) -> t
         kinds, _ = _kinds(dataclasses.replace(plan, group=plan.heads), some, every, blocks)
         return dataclasses.replace(plan, kinds=kinds, slim_kinds=kinds), None
     met = _met_by_data(plan, query, key) if steers else True
-    (kinds, forward), (slim_kinds, backward) = (_kinds(each, some, every, blocks) for each in (plan, plan.slim()))
+    # forward, rows that two tiles hold come out alike in both
+    kinds, forward = _kinds(plan, some, every & own_columns, blocks)
+    slim_kinds, backward = _kinds(plan.slim(), some, every & own_columns & own_rows, blocks)
     listed = (
         _listed(forward, len(kinds), met),
         _listed(backward.swapaxes(1, 2), len(slim_kinds), met if met is True else met.swapaxes(1, 2)),
@@ -116,17 +118,18 @@ def _edges(size: int) -> list[int]:
     return [*range(0, size, BLOCK), size]
 
 
-def _reach(plan: Plan, query: Side, key: Side, place: Place, sizes: tuple[int, int]) -> tuple[Any, Any]:
-    """Whether some pair, and whether every pair, of each head and tile sees each other."""
-    starts = [_starts(length, size) for length, size in zip((plan.length, plan.keys), sizes, strict=True)]
-    ranges = [(s, s + size) for s, size in zip(starts, sizes, strict=True)]
-    some, every = _of_spans(plan, query, key, place, ranges)
+def _reach(plan: Plan, query: Side, key: Side, place: Place) -> tuple[Any, Any, Any, Any]:
+    """Whether some pair, and whether every pair, of each head and tile sees each other; and whether the rows, and the
+    columns, of each tile are its own: a clamped last tile holds some of the one before."""
+    sizes = ((plan.length, plan.rows), (plan.keys, plan.columns))
+    starts = [_starts(*each) for each in sizes]
+    some, every = _of_spans(
+        plan, query, key, place, [(s, s + size) for s, (_, size) in zip(starts, sizes, strict=True)]
+    )
     xp = jnp if isinstance(some, jax.Array) or isinstance(every, jax.Array) else np
-    # of a clamped last tile some rows or columns belong to the one before
-    own = [(np.arange(0, n, size) == s) for n, size, s in zip((plan.length, plan.keys), sizes, starts, strict=True)]
-    every = every & (own[0][:, None] & own[1][None, :])[None]
-    shape = plan.heads, len(starts[0]), len(starts[1])
-    return xp.broadcast_to(some, shape), xp.broadcast_to(every, shape)
+    rows, columns = (np.arange(0, *each) == start for each, start in zip(sizes, starts, strict=True))
+    shape = plan.heads, len(rows), len(columns)
+    return xp.broadcast_to(some, shape), xp.broadcast_to(every, shape), rows[None, :, None], columns[None, None, :]
 
 
 def _blocks(plan: Plan, query: Side, key: Side, place: Place) -> Bool[np.ndarray, "h i j r c"]:

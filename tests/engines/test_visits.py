@@ -75,10 +75,13 @@ def test_without_a_limit_there_is_no_mask_arithmetic(fine):
     assert visited(forward, 0, 2) == [0, 1, 2, 3]
 
 
-def test_a_clamped_tile_is_never_whole(fine):
-    plan, (forward, _) = planned(Full(), tokens=53)
-    assert visited(forward, 0, 0, 0) == [0, 1, 2] and visited(forward, 0, 0, 1) == [3]
-    assert visited(forward, 0, 3, 0) == [] and sorted(visited(forward, 0, 3, 1)) == [0, 1, 2, 3]
+def test_what_a_clamped_tile_does_not_own_is_never_whole(fine):
+    _, (forward, backward) = planned(Full(), tokens=53)
+    for tile in (0, 3):
+        assert visited(forward, 0, tile, 0) == [0, 1, 2] and visited(forward, 0, tile, 1) == [3]
+    # a row that two tiles hold would give its gradients twice
+    assert visited(backward, 0, 0, 0) == [0, 1, 2] and visited(backward, 0, 0, 1) == [3]
+    assert visited(backward, 0, 3, 0) == [] and sorted(visited(backward, 0, 3, 1)) == [0, 1, 2, 3]
 
 
 def test_windows_by_head_make_lists_by_group_of_heads(monkeypatch):

@@ -91,9 +91,9 @@ def test_memory_of_the_gradient_is_linear_in_the_context():
 
         return largest_intermediate(jax.grad(loss, has_aux=True), began.params, batch)
 
-    once, twice = largest(1009), largest(2018)
-    assert once < 1009**2
-    assert twice <= 2.1 * once
+    assert largest(1009) < 1009**2
+    # from 2048 on tiles grow no more
+    assert largest(8072) <= 2.1 * largest(4036)
 
 
 @part
