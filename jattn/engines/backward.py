@@ -31,6 +31,7 @@ from jattn.engines.tiles import (
     start_of,
     tile_of,
     values_of,
+    weigh,
 )
 from jattn.numerics import divide, log, wide
 
@@ -123,21 +124,21 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
         if g_top is not None:
             g_logits = g_logits + jnp.where(seen & at_top(logits, row["top"]), row["g top"], 0)
         g_raw, g_smooth = pull_logits(g_logits)
-        g_query = _rows_of(g_raw, jnp.swapaxes(key[..., columns], 1, 2), dtype) * of_rows
+        g_query = jnp.moveaxis(weigh(g_raw, jnp.swapaxes(key[..., columns], 1, 2)), 1, 0) * of_rows
         g_key = _columns_of(g_raw, query, dtype, key.shape[0])
         g_value = _columns_of(dropped(weights, slim, smooth, fixed), g, dtype, value.shape[0])
         if slim.rule.score:
             # some scores read the vectors themselves
             g_query = g_query + g_smooth["q"].astype(dtype)
             g_key = g_key + jnp.transpose(g_smooth["k"].astype(dtype), (1, 2, 0))
-        rows_here = rows_here | {"q": _put(rows_here["q"], g_query, block.step.row)}
+        rows_here = rows_here | {"q": _add_rows(rows_here["q"], g_query, block.step.row)}
         columns_here = columns_here | {
             name: columns_here[name].at[..., columns].add(found) for name, found in (("k", g_key), ("v", g_value))
         }
         for found in (g_smooth, g_direct):
             own = _plus(own, found["own"])
-            rows_here["extra"] = _put(rows_here["extra"], found["query extra"], block.step.row)
-            columns_here["extra"] = _put(columns_here["extra"], found["key extra"], block.step.column)
+            rows_here["extra"] = _add_rows(rows_here["extra"], found["query extra"], block.step.row)
+            columns_here["extra"] = _add_rows(columns_here["extra"], found["key extra"], block.step.column)
         if data["bias"] is not None:
             at = tuple(
                 slice(None) if whole == 1 else slice(start, start + size)
@@ -228,26 +229,10 @@ def _zeros(tree: Any, rows: int | None = None) -> Any:
     return jax.tree.map(zero, tree)
 
 
-def _put(whole: Any, more: Any, start: int) -> Any:
-    """Adds rows to those from a place on that is known."""
-    return jax.tree.map(
-        lambda a, b: None if a is None else a.at[start : start + b.shape[0]].add(b.astype(a.dtype)),
-        whole,
-        more,
-        is_leaf=lambda leaf: leaf is None,
-    )
-
-
 def _pairs_of(rows: Float[Array, "h t d"], columns: Float[Array, "g d s"], dtype) -> Float[Array, "h t s"]:
     folded = engines.folded(rows, columns.shape[0])
     found = jnp.einsum("gtd,gds->gts", folded, columns, preferred_element_type=dtype)
     return found.reshape(*rows.shape[:2], columns.shape[2])
-
-
-def _rows_of(pairs: Float[Array, "h t s"], key: Float[Array, "g s d"], dtype) -> Float[Array, "t h d"]:
-    folded = engines.folded(pairs.astype(key.dtype), key.shape[0])
-    found = jnp.einsum("gts,gsd->gtd", folded, key, preferred_element_type=dtype)
-    return jnp.moveaxis(found.reshape(*pairs.shape[:2], key.shape[2]), 1, 0)
 
 
 def _columns_of(pairs: Float[Array, "h t s"], rows: Float[Array, "h t d"], dtype, heads: int) -> Float[Array, "g d s"]:

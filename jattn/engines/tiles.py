@@ -17,8 +17,6 @@ from jattn.part import Dims, Place, Side, Tile, part
 TILE_ELEMENTS = 2**20
 # and in the backward pass, which holds five such arrays
 SLIM_ELEMENTS = 2**18
-
-
 # units in the last place by which a logit may differ when it is computed again
 ROUNDING = 16
 
@@ -110,7 +108,7 @@ def narrowed(rows: int, columns: int, heads: int, width: int) -> tuple[int, int]
 
 
 def start_of(tile, size: int, length: int):
-    # the last tile is clamped and computes some rows again; `_fresh` tells which are its own
+    # the last tile is clamped and computes some rows again; `Block.own_row` tells which are its own
     return 0 if size == length else jnp.minimum(jnp.asarray(tile * size, jnp.int32), length - size)
 
 
@@ -239,7 +237,6 @@ def over_tiles(kinds: tuple[Kind, ...], listed: tuple | None, group, tile, visit
         return visit(0, kinds[0], carry) if kinds else carry
     order, ends = listed
     for number, kind in enumerate(kinds):
-        # bound now: the loop's body is traced at once, but a reader need not know
         body = functools.partial(lambda kind, n, c: visit(order[group, tile, n], kind, c), kind)
         carry = lax.fori_loop(ends[group, tile, number], ends[group, tile, number + 1], body, carry)
     return carry
@@ -281,6 +278,6 @@ def at_top(logits: Float[Array, "..."], top: Float[Array, "..."]) -> Bool[Array,
 
 
 def weigh(weights: Float[Array, "h t s"], values: Float[Array, "j s e"]) -> Float[Array, "h t e"]:
-    folded = weights.astype(values.dtype).reshape(values.shape[0], -1, weights.shape[2])
+    folded = engines.folded(weights.astype(values.dtype), values.shape[0])
     out = jnp.einsum("jts,jse->jte", folded, values, preferred_element_type=weights.dtype)
     return out.reshape(*weights.shape[:2], values.shape[2])
