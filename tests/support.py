@@ -265,6 +265,7 @@ def assert_batches(attention, monkeypatch):
 
     together = jax.jit(call)(*data)
     monkeypatch.setattr(module, "MAP_FROM", 1)
+    resize(monkeypatch, slim_pairs=1)
     looped = jax.jit(lambda *data: call(*data))(*data)
     single = jax.jit(lambda *data: call(*data))
     alone = [single(*(x[n] for x in data)) for n in range(3)]

@@ -26,8 +26,8 @@ class Sizes(NamedTuple):
     fine_side: int
 
 
-# by platform, others as on CPU. Two cores are at their best with one head of 1024 x 1024, and backward with a quarter of
-# it in less memory; a GPU starts anew for each operation of a tile; a TPU holds all of a tile beside its processor
+# by platform, others as on CPU. Two cores are at their best with one head of 1024 x 1024, and backward as fast with a
+# quarter of its room; a GPU starts anew for each operation of a tile; a TPU holds all of a tile beside its processor
 SIZES = {
     "cpu": Sizes(1024, 2**20, 2**18, 256, 128),
     "gpu": Sizes(2048, 2**25, 2**25, 512, 0),

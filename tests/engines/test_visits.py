@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.engines import Pairs, Rule, tiled, tiles, visits
+from jattn.engines import Pairs, Rule, tiled, visits
 from jattn.engines.tiles import Step
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention, attend
