@@ -92,13 +92,16 @@ def device(chip: str) -> jax.Device:
 
 def compiled(function: Callable, *arguments: Any, chip: str) -> jax.stages.Compiled:
     """The function compiled for one chip, from arguments or their `jax.ShapeDtypeStruct`s."""
-    here = SingleDeviceSharding(device(chip))
+    target = device(chip)
+    here = SingleDeviceSharding(target)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), arguments)
     # the persistent cache would keep what nothing here can read back
     limit = "jax_persistent_cache_min_compile_time_secs"
     before = getattr(jax.config, limit)
     jax.config.update(limit, float("inf"))
     try:
-        return jax.jit(function).lower(*shapes).compile()
+        # traced as for that chip: what is traced for another is kept apart
+        with jax.default_device(target):
+            return jax.jit(function).lower(*shapes).compile()
     finally:
         jax.config.update(limit, before)
