@@ -24,14 +24,14 @@ def two_pass(
     key_chunk: int = KEY_CHUNK,
 ) -> Float[Array, "t h e"]:
     """Softmax attention with at least float32 logits, sums and output, whatever the inputs, as the authors ran it."""
-    scaled = q.astype(wide(q.dtype)) * q.shape[-1] ** -0.5
     keys, values = (_cut("Keys", x, key_chunk) for x in (k, v))
-    out = lax.map(lambda rows: _rows(rows, keys, values), _cut("Queries", scaled, query_chunk))
+    out = lax.map(lambda rows: _rows(rows, keys, values), _cut("Queries", q, query_chunk))
     return out.reshape(len(q), *out.shape[2:])
 
 
 def _rows(q: Float[Array, "c h d"], keys: Float[Array, "n k h d"], values: Float[Array, "n k h e"]) -> Array:
-    tops, masses, sums = lax.map(lambda chunk: _summary(q, *chunk), (keys, values))
+    scaled = q.astype(wide(q.dtype)) * q.shape[-1] ** -0.5
+    tops, masses, sums = lax.map(lambda chunk: _summary(scaled, *chunk), (keys, values))
     factors = jnp.exp(tops - tops.max(0))
     return (factors[..., None] * sums).sum(0) / (factors * masses).sum(0)[..., None]
 
