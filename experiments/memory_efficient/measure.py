@@ -15,23 +15,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.pallas.ops.tpu.flash_attention import flash_attention
 from two_pass import QUERY_CHUNK, two_pass
 
 import jattn
-from jattn.benchmarks import report, turns
+from jattn.benchmarks import compilers, report, turns
 
 HERE = Path(__file__).parent
 RESULTS, SMOKE_RESULTS = HERE / "results", Path("runs") / HERE.name / "smoke" / "results"
 WIDTH = 64
+CHIP = "v5e"
+# what XLA says where a chip's memory is too small for a program
+TOO_LARGE = "RESOURCE_EXHAUSTED"
 
 
 class Setting(NamedTuple):
     """Lengths in tokens; `timed` are (length, rounds, calls a round), without the standard form at those in `alone`.
 
-    `chunked` is the length of Figure 5 and `chunks` its query chunks; `keys` are those of a single query.
+    `compiled` are lengths for a TPU; `keys` are those of a single query; `chunked` is the length of Figure 5, `chunks`
+    its query chunks.
     """
 
     lengths: tuple[int, ...]
+    compiled: tuple[int, ...]
     timed: tuple[tuple[int, int, int], ...]
     alone: tuple[int, ...]
     agreed: int
@@ -42,6 +48,7 @@ class Setting(NamedTuple):
 
 FULL = Setting(
     lengths=tuple(2**n for n in range(8, 21, 2)),
+    compiled=tuple(2**n for n in range(8, 21, 2)),
     timed=((2**8, 5, 20), (2**10, 5, 10), (2**12, 5, 2), (2**14, 3, 1), (2**16, 1, 1)),
     alone=(2**16,),
     agreed=2**14,
@@ -50,7 +57,14 @@ FULL = Setting(
     chunks=(16, 64, 256, 1024),
 )
 SMOKE = Setting(
-    lengths=(16, 64), timed=((16, 1, 1), (64, 1, 1)), alone=(64,), agreed=64, keys=(16, 64), chunked=64, chunks=(4, 64)
+    lengths=(16, 64),
+    compiled=(128,),
+    timed=((16, 1, 1), (64, 1, 1)),
+    alone=(64,),
+    agreed=64,
+    keys=(16, 64),
+    chunked=64,
+    chunks=(4, 64),
 )
 
 
@@ -62,6 +76,12 @@ def standard(q, k, v):
 def tiled(q, k, v):
     """Ours."""
     return jattn.attend(q, k, v).out
+
+
+def pallas(q, k, v):
+    """JAX's own flash attention for TPUs, a kernel by hand; takes heads before tokens."""
+    q, k, v = (x.swapaxes(0, 1)[None] for x in (q, k, v))
+    return flash_attention(q, k, v, sm_scale=q.shape[-1] ** -0.5)[0].swapaxes(0, 1)
 
 
 FORMS: dict[str, Callable] = {"standard": standard, "two-pass": two_pass, "jattn": tiled}
@@ -169,8 +189,30 @@ def single_query(setting: Setting) -> list[dict]:
     ]
 
 
+def tpu(dtype: Any, setting: Setting) -> list[dict]:
+    """Bytes of the programs for one v5e chip, in its main memory; None, and why, where its compiler refuses one."""
+    found = []
+    for n, (name, form) in itertools.product(setting.compiled, {**FORMS, "pallas": pallas}.items()):
+        for direction, call in directions(form).items():
+            row = {"form": name, "direction": direction, "length": n}
+            try:
+                program = compilers.compiled(call, *shapes(n, n, dtype), chip=CHIP)
+            except jax.errors.JaxRuntimeError as error:
+                why = "out of memory" if TOO_LARGE in str(error) else str(error).splitlines()[0]
+                found.append({**row, "bytes": None, "why": why})
+            else:
+                found.append({**row, "bytes": turns.temporary_bytes(program)})
+    return found
+
+
 PARTS: dict[str, Callable[[Setting], list[dict]]] = {
-    made.__name__: made for made in (memory, single_query, agreement, times, figure_5)
+    "memory": memory,
+    "single_query": single_query,
+    "tpu_bfloat16": functools.partial(tpu, jnp.bfloat16),
+    "tpu_float32": functools.partial(tpu, jnp.float32),
+    "agreement": agreement,
+    "times": times,
+    "figure_5": figure_5,
 }
 
 
@@ -198,6 +240,9 @@ def main(words: list[str]) -> int:
         parser.error(f"A part is one of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}.")
     setting, folder = (SMOKE, SMOKE_RESULTS) if chosen.smoke else (FULL, RESULTS)
     for name in chosen.parts or PARTS:
+        if name.startswith("tpu") and (told := compilers.missing(CHIP)):
+            print(f"{name} is left out. {told}", flush=True)
+            continue
         write(folder, name, PARTS[name](setting))
         print(folder / f"{name}.json", flush=True)
     return 0

@@ -89,7 +89,10 @@ def load(folder: Path, plans: list[names.Planned]) -> Found:
 
 
 def less_memory(part: str, form: str, least: dict[str, int], found: Found) -> Verdict:
-    """At n = 2^14 the form takes so many times less than the standard one."""
+    """At n = 2^14 the form takes so many times less than the standard one; what does not compile takes too much."""
+    refused = [row["why"] for row in found.rows.get(part, []) if row["form"] == form and row.get("why")]
+    if refused:
+        return Verdict(False, f"does not compile: {refused[0]}")
     pairs = {
         direction: [found.bytes(part, form=name, direction=direction, length=HEADLINE) for name in ("standard", form)]
         for direction in least
@@ -287,7 +290,7 @@ def _table(found: Found, direction: str) -> list[str]:
         lines += _row(f"paper, {form}, TPUv3", *sizes)
     for part, where in (("memory", "CPU, float32"), ("tpu_bfloat16", "v5e, bfloat16"), ("tpu_float32", "v5e, float32")):
         for form in dict.fromkeys(row["form"] for row in found.rows.get(part, [])):
-            sizes = [size(found.bytes(part, form=form, direction=direction, length=n)) for n in LENGTHS]
+            sizes = [_size(found, part, **_key(form, direction, n)) for n in LENGTHS]
             lines += _row(f"{SHOWN[form]}, {where}", *sizes)
     lines += _row("paper, time, ms", *(f"{ms:g}" for ms in PAPER_MS[direction]))
     lines += _row("paper, faster than the standard form", *PAPER_SPEED[direction])
@@ -299,6 +302,11 @@ def _table(found: Found, direction: str) -> list[str]:
             cells.append("–" if taken is None else f"{taken:.3g}{times}")
         lines += _row(f"{SHOWN[form]}, CPU, ms (ratio to `jax.nn`)", *cells)
     return lines
+
+
+def _size(found: Found, part: str, **match: Any) -> str:
+    refused = any(row.get("why") for row in found.rows[part] if _matches(row, match))
+    return "OOM" if refused else size(found.bytes(part, **match))
 
 
 def _chunks(found: Found) -> list[str]:
