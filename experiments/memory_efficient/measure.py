@@ -165,7 +165,7 @@ def agreement(setting: Setting) -> list[dict]:
 def exact(q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray, rows: int = 512) -> tuple[np.ndarray, ...]:
     """Output, and gradients of q, k and v where that of the output is g; some rows at a time."""
     scale = q.shape[-1] ** -0.5
-    out, dq, dk, dv = (np.zeros_like(x) for x in (q, q, k, v))
+    out, dq, dk, dv = np.zeros_like(g), *map(np.zeros_like, (q, k, v))
     for start in range(0, len(q), rows):
         block = slice(start, start + rows)
         logits = scale * q[block] @ k.T

@@ -32,7 +32,7 @@ def two_pass(
 def _rows(q: Float[Array, "c h d"], keys: Float[Array, "n k h d"], values: Float[Array, "n k h e"]) -> Array:
     scaled = q.astype(wide(q.dtype)) * q.shape[-1] ** -0.5
     tops, masses, sums = lax.map(lambda chunk: _summary(scaled, *chunk), (keys, values))
-    factors = jnp.exp(tops - tops.max(0))
+    factors = jnp.exp(tops - tops.max(0, keepdims=True))
     return (factors[..., None] * sums).sum(0) / (factors * masses).sum(0)[..., None]
 
 
