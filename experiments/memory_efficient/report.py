@@ -346,6 +346,8 @@ def main(words: list[str]) -> int:
         plans = [planned._replace(run=short.shortened(planned.run)) for planned in plans]
     found = load(home, plans)
     told = text(found)
+    if chosen.smoke:
+        print("Of tiny sizes, which the rules are not about; it shows only that everything runs.\n")
     print(told)
     picture(found).savefig((SMOKE if chosen.smoke else HERE) / PICTURE, dpi=100)
     if not chosen.smoke:
