@@ -135,3 +135,9 @@ def test_smoke_reports_on_what_is_there(tmp_path, monkeypatch, capsys):
     assert "**Not yet decided: 1. " in capsys.readouterr().out
     assert (tmp_path / report.SMOKE / report.PICTURE).stat().st_size > 10_000
     assert (FOLDER / "README.md").read_bytes() == before
+
+
+def test_the_runs_differ_in_the_engine_alone():
+    plans = report.names.planned(listed.runs(FOLDER / "run.py"), FOLDER, FOLDER / "results")
+    name = "model.attention.implementation"
+    assert [planned.fields for planned in plans] == [{name: "tiled"}, {name: "dense"}]
