@@ -136,8 +136,12 @@ def run(engine, attention, made: Made, buffers: dict, layout: Layout = Layout(),
 def small_tiles(monkeypatch, rows=16, columns=12, elements=2 * 16 * 12):
     """Tiles that no length here is a multiple of."""
     monkeypatch.setattr(tiles, "tile_sizes", lambda length, keys: (min(length, rows), min(keys, columns)))
-    monkeypatch.setattr(tiles, "TILE_ELEMENTS", elements)
-    monkeypatch.setattr(tiles, "SLIM_ELEMENTS", elements // 2)
+    resize(monkeypatch, side=max(rows, columns), pairs=elements, slim_pairs=elements // 2, fine_side=5)
+
+
+def resize(monkeypatch, **changed):
+    """Other sizes of tiles in this test."""
+    monkeypatch.setitem(tiles.SIZES, "cpu", tiles.SIZES["cpu"]._replace(**changed))
 
 
 def assert_tiled_equals_dense(attention, layout=Layout(), read=None, **sizes):
@@ -261,6 +265,7 @@ def assert_batches(attention, monkeypatch):
 
     together = jax.jit(call)(*data)
     monkeypatch.setattr(module, "MAP_FROM", 1)
+    resize(monkeypatch, slim_pairs=1)
     looped = jax.jit(lambda *data: call(*data))(*data)
     single = jax.jit(lambda *data: call(*data))
     alone = [single(*(x[n] for x in data)) for n in range(3)]

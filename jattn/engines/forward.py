@@ -69,7 +69,7 @@ def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
 
         z = zero
         if normalizer.kind == "threshold":
-            all_rows = block_of(plan, i, 0, Step(0, plan.rows, 0, plan.columns), False)
+            all_rows = block_of(plan, i, 0, Step(0, plan.rows, 0, 1), False)
             z = _solve(plan, own, lambda body, c: over_keys(plan, data, i, group, body, c), look, all_rows, zero)
 
         def absorb(block, carry):

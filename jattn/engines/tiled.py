@@ -7,11 +7,13 @@ cotangents of log-normalizer, entropy and largest logit.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
@@ -34,9 +36,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     if 0 in (length, key.vector.shape[0]):
         return _empty(rule, value, length, heads)
     query = engines.prepared(attend, rule, own, query, key, value, place, pairs)
-    plan = Plan.of(rule, query, key, value, place)
-    # positions that are known now decide now which tiles are visited
-    plan, live = visits.planned(plan, query, key, place, pairs)
+    plans, live, few = visits.plans(rule, query, key, value, place, pairs)
     data = {
         "own": own,
         "query": query,
@@ -48,17 +48,18 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
         "noise": pairs.noise,
         "visible": None,
         "live": live,
+        "few": few,
     }
     data = jax.tree.map(jnp.asarray, data)
     if rule.reads_visible():
-        data["visible"] = forward.count_visible(plan, data)
+        data["visible"] = _chosen(forward.count_visible, plans, data)
     leaves, tree = jax.tree.flatten(data)
     floating = tuple(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves)
     smooth = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float]
     rest = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if not is_float]
     # the backward pass is traced later, when the caller's `with jax.default_matmul_precision` may have ended
     precision = jax.config.jax_default_matmul_precision
-    out, stats = _compiled((plan, tree, floating, precision), smooth, rest)
+    out, stats = _compiled((plans, tree, floating, precision), smooth, rest)
     attended = Attended(out, Stats(*(x.T for x in stats), observed={}))
     if rule.normalizer.kind != "exponential":
         return attended
@@ -72,22 +73,25 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(static: tuple, smooth: list, rest: list) -> tuple:
-    out, rows = forward.run(static[0], _together(static, smooth, rest))
+    out, rows = _chosen(forward.run, static[0], _together(static, smooth, rest))
     return out, rows[:4]
 
 
 def _keep(static: tuple, smooth: list, rest: list):
     smooth, rest = ([leaf.value for leaf in side] for side in (smooth, rest))
-    out, rows = jax.tree.map(forward_only, forward.run(static[0], _together(static, smooth, rest)))
+    found = _chosen(forward.run, static[0], _together(static, smooth, rest))
+    out, rows = jax.tree.map(forward_only, found)
     return (out, rows[:4]), (smooth, rest, out, rows)
 
 
 def _pull(static: tuple, kept: tuple, cotangents: tuple):
     smooth, rest, out, rows = kept
     read = [None if isinstance(x, SymbolicZero) else x for x in (cotangents[0], *cotangents[1][:3])]
-    plan, *_, precision = static
+    plans, *_, precision = static
     with jax.default_matmul_precision(precision):
-        found = backward.run(plan, _together(static, smooth, rest), (out, *rows), read)
+        found = _chosen(
+            lambda plan, data: backward.run(plan, data, (out, *rows), read), plans, _together(static, smooth, rest)
+        )
     grads = zip(smooth, jax.tree.leaves(found), strict=True)
     return [forward_only(grad.astype(leaf.dtype)) for leaf, grad in grads], [None] * len(rest)
 
@@ -99,6 +103,12 @@ _attend.defvjp(_keep, _pull, symbolic_zeros=True)
 @functools.partial(jax.jit, static_argnums=0)
 def _compiled(static: tuple, smooth: list, rest: list) -> tuple:
     return _attend(static, [reverse_only(leaf) for leaf in smooth], rest)
+
+
+def _chosen(run: Callable[[Plan, dict], Any], plans: tuple[Plan, ...], data: dict) -> Any:
+    """What `run` gives for the plan that pays, where data say which."""
+    ways = [functools.partial(run, plan, data | {"live": live}) for plan, live in zip(plans, data["live"], strict=True)]
+    return ways[0]() if len(ways) == 1 else lax.cond(data["few"], *reversed(ways))
 
 
 def _together(static: tuple, smooth: list, rest: list) -> dict[str, Any]:

@@ -13,10 +13,28 @@ from jattn import engines
 from jattn.engines import Rule
 from jattn.part import Dims, Place, Side, Tile, part
 
-# pairs a tile holds at once: one head of 1024 x 1024 keeps two cores at their best
-TILE_ELEMENTS = 2**20
-# and in the backward pass, which holds five such arrays
-SLIM_ELEMENTS = 2**18
+
+class Sizes(NamedTuple):
+    """What suits a platform: most queries or keys of a tile; most pairs of its heads, and as many in the backward pass,
+    which holds five such arrays, as it takes to be fast; the side of blocks by which a tile is visited in part; and the
+    side of tiles where data leave few pairs, 0 where small ones never pay."""
+
+    side: int
+    pairs: int
+    slim_pairs: int
+    block: int
+    fine_side: int
+
+
+# by platform, others as on CPU. Two cores are at their best with one head of 1024 x 1024, and backward as fast with a
+# quarter of its room; a GPU starts anew for each operation of a tile; a TPU holds all of a tile beside its processor
+SIZES = {
+    "cpu": Sizes(1024, 2**20, 2**18, 256, 128),
+    "gpu": Sizes(2048, 2**25, 2**25, 512, 0),
+    "tpu": Sizes(1024, 2**23, 2**23, 512, 0),
+}
+# from this many queries and keys on no array has all of both
+WHOLE_UNTIL = 512
 # units in the last place by which a logit may differ when it is computed again
 ROUNDING = 16
 
@@ -57,13 +75,15 @@ class Plan:
     slim_kinds: tuple[Kind, ...] = ()
 
     @staticmethod
-    def of(rule: Rule, query: Side, key: Side, value: Array, place: Place) -> "Plan":
+    def of(rule: Rule, query: Side, key: Side, value: Array, place: Place, side: int | None = None) -> "Plan":
+        """The plan that suits the lengths, or one of tiles of at most `side` queries and keys."""
         length, heads = query.vector.shape[:2]
         keys, key_heads = key.vector.shape[:2]
         least = engines.share(heads, key_heads, value.shape[1])
         width = max((score.width(Dims.of(query.vector, key.vector, value)) for score in rule.score), default=1)
-        rows, columns = narrowed(*tile_sizes(length, keys), least, width)
-        group = _group(heads, least, TILE_ELEMENTS // (rows * columns * width))
+        rows, columns = tile_sizes(length, keys) if side is None else (even(length, side), even(keys, side))
+        rows, columns = narrowed(rows, columns, least, width)
+        group = _group(heads, least, sizes().pairs // (rows * columns * width))
         return Plan(
             rule, heads, key_heads, value.shape[1], length, keys, rows, columns, group, place.heads, place.key_heads
         )
@@ -75,7 +95,7 @@ class Plan:
     def slim(self) -> "Plan":
         """The same with fewer heads at once, which backward is as fast in less memory."""
         least = engines.share(self.heads, self.key_heads, self.value_heads)
-        group = min(self.group, _group(self.heads, least, SLIM_ELEMENTS // (self.rows * self.columns)))
+        group = min(self.group, _group(self.heads, least, sizes().slim_pairs // (self.rows * self.columns)))
         return dataclasses.replace(self, group=group, kinds=self.slim_kinds)
 
 
@@ -86,22 +106,40 @@ def _group(heads: int, least: int, fit: int) -> int:
     )
 
 
+def sizes() -> Sizes:
+    """What suits the devices that JAX computes on."""
+    return SIZES.get(jax.default_backend(), SIZES["cpu"])
+
+
 def tile_sizes(length: int, keys: int) -> tuple[int, int]:
-    """How many queries and how many keys a tile holds: measured on CPU, and never all of more than 512."""
+    """How many queries and how many keys a tile holds."""
     return _size(length), _size(keys)
 
 
 def _size(length: int) -> int:
     # a small length gains more from skipped tiles than it loses to smaller products
-    most = 128 if length <= 256 else 512 if length <= 512 else 1024
-    tiles = max(-(-length // most), 2 if length > 512 else 1)
-    # of one size, so that the last one computes few rows again
-    return -(-length // tiles)
+    return even(length, sizes().fine_side if length <= 256 and sizes().fine_side else sizes().side)
+
+
+def even(length: int, most: int) -> int:
+    """The size of as few tiles as can be, all of one size, so that the last one computes few rows again."""
+    return -(-length // -(-length // most))
+
+
+def whole_steps(plan: Plan) -> tuple[Step, ...]:
+    """All of a tile; of the only one by halves where it is large."""
+    rows, columns = plan.rows, plan.columns
+    if plan.counts()[:2] != (1, 1) or max(rows, columns) <= WHOLE_UNTIL:
+        return (Step(0, rows, 0, columns),)
+    half = -(-max(rows, columns) // 2)
+    if columns >= rows:
+        return Step(0, rows, 0, half), Step(0, rows, half, columns - half)
+    return Step(0, half, 0, columns), Step(half, rows - half, 0, columns)
 
 
 def narrowed(rows: int, columns: int, heads: int, width: int) -> tuple[int, int]:
     """Sizes at which pairs of `width` values take no more room than a tile may, or pairs of one value would."""
-    room = max(TILE_ELEMENTS, heads * rows * columns)
+    room = max(sizes().pairs, heads * rows * columns)
     while heads * rows * columns * width > room and max(rows, columns) > 1:
         rows, columns = (rows, -(-columns // 2)) if columns >= rows else (-(-rows // 2), columns)
     return rows, columns

@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jattn.engines import Pairs, Rule, dense, dropout, tiled, visits
+from jattn.engines import Pairs, Rule, dense, dropout, tiled, tiles, visits
 from jattn.mechanisms import Layout, Mechanism, Split, cache
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
@@ -244,9 +244,17 @@ def attend(
 
     data = [leaf for leaf, axis in zip(jax.tree.leaves(_data(flat)), axes, strict=True) if axis]
     examples = (query, key, value, data, state, jnp.arange(size))
-    over = functools.partial(lax.map, one) if max(query.shape[1], key.shape[1]) >= MAP_FROM else jax.vmap(one)
-    found = over(examples)
+    found = _over(one, size, (query.shape[2], query.shape[1], key.shape[1]))(examples)
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+
+
+def _over(one: Callable, size: int, pairs: tuple[int, int, int]) -> Callable:
+    """`one` over a batch whose examples have so many heads, queries and keys: at once, or a few after the other."""
+    if max(pairs[1:]) < MAP_FROM:
+        return jax.vmap(one)
+    fit = tiles.sizes().slim_pairs // (pairs[0] * math.prod(tiles.tile_sizes(*pairs[1:])))
+    together = max((n for n in range(1, size + 1) if size % n == 0 and n <= max(1, fit)), default=1)
+    return functools.partial(lax.map, one, batch_size=together if together > 1 else None)
 
 
 def _rng(rng: Array | Rng | None, example: Any) -> Rng | None:

@@ -199,7 +199,7 @@ def _check_shapes(vectors: list, others: dict) -> None:
         warnings.warn(
             f"A query of shape {query} is read as [..., time, heads, width], {time} tokens of {heads} heads; if {time} "
             f"is the number of heads, swap the axes, as in jnp.swapaxes(query, -3, -2).",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

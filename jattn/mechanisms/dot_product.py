@@ -42,11 +42,11 @@ def dot_product_attention(
     boolean, True = attend, or a part as in `jattn.masks`, and joins causality, window and lengths. The residual is the
     log-normalizer of each row, "*b t h", in nats, -inf where a row sees no key, with its gradient.
 
-    `implementation` is "tiled", the default; "dense", for forward mode and second order; or "xla" or "cudnn" of
-    `jax.nn`, where that serves the call exactly: `jattn.explain` says which would. Raises ValueError for what does not
-    fit or cannot be served, TypeError for a mask that is not boolean.
+    `implementation` is "tiled"; "dense", for forward mode and second order; or "xla" or "cudnn" of `jax.nn`, where that
+    serves the call exactly. Left out, it is "cudnn" on a GPU where that serves the call, else "tiled": `jattn.explain`
+    says which. Raises ValueError for what does not fit or cannot be served, TypeError for a mask that is not boolean.
     """
-    call = read(
+    call = resolved(
         Given(
             query,
             key,
@@ -67,9 +67,32 @@ def dot_product_attention(
             f"implementation={call.options.implementation!r} cannot serve this call: {'; '.join(reasons)}; leave it "
             f"out, and jattn's own serves it."
         )
-    if call.options.implementation in jax_nn.FORMS:
-        return jnp.where(_sees(call.arrays, call.own, call.attention)[..., None], jax_nn.out(call), 0)
-    return _serve(*call)
+    if call.options.implementation not in jax_nn.FORMS:
+        return _serve(*call)
+    out = jax_nn.out(call)
+    if all_see(call):
+        return out
+    return jnp.where(_sees(call.arrays, call.own, call.attention)[..., None], out, 0)
+
+
+def resolved(given: Given) -> Call:
+    """The call of the arguments, by the implementation that is asked for, or else the one that serves it best."""
+    call = read(given)
+    if given.implementation is None and jax.default_backend() == "gpu":
+        by_kernel = call._replace(options=call.options._replace(implementation="cudnn"))
+        if not refusals(by_kernel):
+            return by_kernel
+    return call
+
+
+def all_see(call: Call) -> bool:
+    """Whether it is known from shapes alone that every row sees a key."""
+    arrays, options = call.arrays, call.options
+    if any(x is not None for x in (arrays.mask, arrays.query_lengths, arrays.key_lengths, options.mask)):
+        return False
+    queries, keys = arrays.query.shape[-3], arrays.key.shape[-3]
+    # the last row of a window looks back over so many tokens
+    return keys > (0 if options.window is None else queries - 1 - options.window[0])
 
 
 def refusals(call: Call) -> list[str]:

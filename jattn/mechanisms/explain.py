@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
-from jattn.mechanisms.call import IMPLEMENTATIONS, Given, read
-from jattn.mechanisms.dot_product import refusals
+from jattn.mechanisms.call import IMPLEMENTATIONS, Given
+from jattn.mechanisms.dot_product import refusals, resolved
 from jattn.parts.masks import Mask
 
 # of those that could serve a call as well
 PASSED_OVER = {
-    "tiled": "another is asked for by name",
+    "tiled": "another is asked for by name, or serves this call on a GPU",
     "dense": "only by name, since its memory grows with queries times keys",
     "xla": "only by name, since its memory grows with queries times keys",
-    "cudnn": "only by name, since it runs on some GPUs alone",
+    "cudnn": "another is asked for by name",
 }
 
 
@@ -51,7 +51,7 @@ def explain(
 
     Raises ValueError and TypeError as that does for arguments that no implementation serves.
     """
-    call = read(
+    call = resolved(
         Given(
             query,
             key,

@@ -1,5 +1,6 @@
 """How a call is cut into tiles, and that dead ones are skipped."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -29,15 +30,23 @@ def test_dead_tiles_are_not_visited(monkeypatch):
 def test_tiles_fit_the_lengths(length, keys):
     rows, columns = tiles.tile_sizes(length, keys)
     for size, whole in ((rows, length), (columns, keys)):
-        assert 1 <= size <= min(whole, 1024) and (size < whole or whole <= 512)
+        assert 1 <= size <= min(whole, 1024)
         # the clamped last tile computes hardly a row again
         assert -(-whole // size) * size - whole < -(-whole // size)
+
+
+def test_a_gpu_is_given_all_heads_of_large_tiles(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert tiles.tile_sizes(200, 16384) == (200, 2048)
+    side = Side(jnp.zeros((4096, 8, 2)), np.arange(4096), np.arange(4096), None, None, 4096, {})
+    plan = tiles.Plan.of(Rule(1.0), side, side, jnp.zeros((4096, 8, 2)), Place(np.arange(8), 8, 8))
+    assert plan.group == plan.slim().group == 8
 
 
 @pytest.mark.parametrize(("heads", "width"), [(1, 2), (1, 24), (8, 3), (2, 1000)])
 def test_pairs_of_several_values_shrink_the_tile(heads, width):
     rows, columns = tiles.narrowed(512, 512, heads, width)
-    room = max(tiles.TILE_ELEMENTS, heads * 512 * 512)
+    room = max(tiles.sizes().pairs, heads * 512 * 512)
     # no more than halved too far, and as square as it goes
     assert room // 4 < heads * rows * columns * width <= room and rows in (columns, 2 * columns)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.engines import Pairs, Rule, tiled, tiles, visits
+from jattn.engines import Pairs, Rule, tiled, visits
 from jattn.engines.tiles import Step
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention, attend
@@ -26,16 +26,21 @@ from tests.support import (
     float64,  # noqa: F401
     make,
     padded_layout,
+    resize,
     small_tiles,
 )
 
 
-def planned(mask, tokens=64, heads=4, segments=None, valid=None):
+def all_planned(mask, tokens=64, heads=4, segments=None, valid=None):
     here = np.arange(tokens)
     side = Side(jnp.zeros((tokens, heads, 2)), here, here, segments, valid, tokens, {})
     place = Place(np.arange(heads), heads, heads)
-    plan = tiles.Plan.of(Rule(1.0, mask=mask), side, side, jnp.zeros((tokens, heads, 2)), place)
-    return visits.planned(plan, side, side, place, Pairs())
+    return visits.plans(Rule(1.0, mask=mask), side, side, jnp.zeros((tokens, heads, 2)), place, Pairs())
+
+
+def planned(*arguments, **options):
+    plans, listed, _ = all_planned(*arguments, **options)
+    return plans[0], listed[0]
 
 
 def visited(listed, group, tile, kind=slice(None)):
@@ -49,8 +54,7 @@ def visited(listed, group, tile, kind=slice(None)):
 def fine(monkeypatch):
     """Tiles of 16 x 16, all heads at once, visited by blocks of 4."""
     small_tiles(monkeypatch, 16, 16, elements=4 * 16 * 16)
-    monkeypatch.setattr(tiles, "SLIM_ELEMENTS", 16 * 16)
-    monkeypatch.setattr(visits, "BLOCK", 4)
+    resize(monkeypatch, slim_pairs=16 * 16, block=4, fine_side=4)
 
 
 def test_one_tile_needs_no_list(fine):
@@ -142,19 +146,43 @@ MASKS = {
 }
 
 
-@pytest.mark.parametrize("layout", [Layout(), padded_layout()], ids=["plain", "padded"])
+@pytest.mark.parametrize("cost", [0, None, 1e9], ids=["all fine", "as data say", "none fine"])
 @pytest.mark.parametrize("name", MASKS)
-def test_visiting_by_blocks_changes_nothing(name, layout, monkeypatch, float64):  # noqa: F811
+def test_visiting_by_blocks_changes_nothing(name, cost, monkeypatch, float64):  # noqa: F811
     small_tiles(monkeypatch, 16, 12, elements=2 * 16 * 12)
-    monkeypatch.setattr(visits, "BLOCK", 5)
+    resize(monkeypatch, block=5)
     monkeypatch.setattr(visits, "STEERED_FROM", 1)
-    assert_tiled_equals_dense(Attention(mask=MASKS[name]), layout)
+    if cost is not None:
+        monkeypatch.setattr(visits, "FINE_COST", cost)
+    assert_tiled_equals_dense(Attention(mask=MASKS[name]), Layout() if cost is None else padded_layout())
+
+
+@pytest.mark.parametrize(("document", "pays"), [(4, True), (64, False)])
+def test_small_tiles_are_for_data_that_leave_few_pairs(fine, monkeypatch, document, pays):
+    monkeypatch.setattr(visits, "STEERED_FROM", 64)
+    plans, listed, chosen = all_planned(Causal(), segments=jnp.arange(64) // document)
+    assert [plan.rows for plan in plans] == [16, 4] and bool(chosen) == pays
+    if pays:
+        assert visited(listed[1][0], 0, 6) == [6]
+
+
+def test_without_segments_there_is_one_plan(fine, monkeypatch):
+    monkeypatch.setattr(visits, "STEERED_FROM", 64)
+    plans, _, chosen = all_planned(Causal(), valid=jnp.arange(64) < 48)
+    assert len(plans) == 1 and chosen is None
+
+
+@pytest.mark.parametrize(("tokens", "steps"), [(512, 1), (1009, 2)])
+def test_the_only_tile_is_visited_by_halves_where_it_is_large(tokens, steps):
+    plan, listed = planned(Full(), tokens=tokens, heads=1)
+    assert listed is None and len(plan.kinds[0].steps) == steps
+    assert sum(step.rows * step.columns for step in plan.kinds[0].steps) == tokens**2
 
 
 @pytest.mark.parametrize("attention", [Attention(normalizer=Sparsemax()), Attention(T5Bias(), normalizer=TopK(3))])
 def test_other_normalizers_and_biases_are_visited_by_blocks(attention, monkeypatch, float64):  # noqa: F811
     small_tiles(monkeypatch, 16, 12, elements=2 * 16 * 12)
-    monkeypatch.setattr(visits, "BLOCK", 5)
+    resize(monkeypatch, block=5)
     attention = dataclasses.replace(attention, mask=Causal())
     assert_tiled_equals_dense(attention, bias_shape=(1, 53, 53))
     assert_causal(attention)
@@ -162,7 +190,7 @@ def test_other_normalizers_and_biases_are_visited_by_blocks(attention, monkeypat
 
 def test_fewer_keys_than_queries_and_one_tile_by_blocks(monkeypatch, float64):  # noqa: F811
     small_tiles(monkeypatch, 64, 64, elements=4 * 64 * 64)
-    monkeypatch.setattr(visits, "BLOCK", 8)
+    resize(monkeypatch, block=8)
     assert_tiled_equals_dense(Attention(mask=Causal()), tokens=53, keys=29)
     assert_tiled_equals_dense(Attention(mask=Causal(align="last")), tokens=29, keys=53, heads=(4, 1, 2))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jattn.mechanisms import Layout
+from jattn.mechanisms import attention as module
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.attention import attend as uncompiled
 from jattn.part import Dims, Rng, part
@@ -19,6 +20,7 @@ from jattn.parts.normalizers.sparsemax import Sparsemax
 from jattn.parts.normalizers.squared_relu import SquaredRelu
 from jattn.parts.scores import Score
 from tests.support import compiled_attend as attend
+from tests.support import resize
 
 
 def draw(*shape, seed=0):
@@ -36,6 +38,20 @@ def test_any_leading_axes(batch):
     assert found.stats.entropy.shape == found.stats.visible.shape == (*batch, 6, 2)
     flat = attend(*(x.reshape(-1, *x.shape[-3:]) for x in qkv(*batch)), Attention(mask=Causal()))
     chex.assert_trees_all_equal(found.out.reshape(flat.out.shape), flat.out)
+
+
+@pytest.mark.parametrize(("room", "together"), [(1, 1), (150, 2), (1e9, 6)])
+def test_a_batch_is_run_as_many_at_once_as_fit(room, together, monkeypatch):
+    monkeypatch.setattr(module, "MAP_FROM", 1)
+    resize(monkeypatch, slim_pairs=room)
+    q, k, v = qkv(6)
+    layout = Layout(valid=jnp.array([6, 4, 1, 0, 2, 3]))
+    traced = jax.make_jaxpr(lambda q: uncompiled(q, k, v, layout=layout).out)(q)
+    # each at once is one example's share of the batch
+    shapes = {size for size in (1, 2, 3, 6) if f"f32[{size},6,2,4]" in str(traced)}
+    assert together in shapes or together == 1
+    found = uncompiled(q, k, v, layout=layout).out
+    np.testing.assert_allclose(found, attend(q, k, v, layout=layout).out, atol=1e-6)
 
 
 def test_data_of_the_call_shared_or_for_each_example():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jattn.mechanisms import dot_product
+from jattn.mechanisms.call import Given
 from jattn.mechanisms.dot_product import dot_product_attention
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.prefix import Prefix
@@ -26,6 +27,11 @@ def qkv(*batch, tokens=T, keys=S, width=D, value_heads=G):
         draw(*batch, keys, G, D, seed=1),
         draw(*batch, keys, value_heads, width, seed=2),
     )
+
+
+def given(keys=T, **options):
+    absent = Given(*(None,) * len(Given._fields))
+    return absent._replace(**dict(zip(("query", "key", "value"), qkv(2, keys=keys), strict=True)), **options)
 
 
 def defined(q, k, v, bias=None, seen=True, scale=D**-0.5):
@@ -245,6 +251,44 @@ def test_a_second_call_compiles_nothing():
     before = dot_product._serve._cache_size()
     dot_product_attention(*(2 * x for x in qkv(5)), is_causal=True, scale=jnp.asarray(0.2))
     assert dot_product._serve._cache_size() == before
+
+
+@pytest.mark.parametrize(
+    ("platform", "asked", "unable", "serves"),
+    [
+        ("gpu", None, [], "cudnn"),
+        ("gpu", None, ["no reason"], "tiled"),
+        ("gpu", "tiled", [], "tiled"),
+        ("cpu", None, [], "tiled"),
+    ],
+)
+def test_on_a_gpu_the_kernel_serves_what_it_can(platform, asked, unable, serves, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(dot_product, "refusals", lambda call: unable if call.options.implementation == "cudnn" else [])
+    assert dot_product.resolved(given(implementation=asked)).options.implementation == serves
+
+
+@pytest.mark.parametrize(
+    ("options", "keys", "all_see"),
+    [
+        ({}, 3, True),
+        ({"is_causal": True}, 3, True),
+        ({}, 0, False),
+        ({"local_window_size": (4, 0)}, T, True),
+        # the last of T queries looks back over 4 tokens
+        ({"local_window_size": (4, 0)}, T - 4, True),
+        ({"local_window_size": (4, 0)}, T - 5, False),
+        ({"key_value_seq_lengths": np.array([2, 2])}, 3, False),
+        ({"query_seq_lengths": np.array([2, 2])}, 3, False),
+        ({"mask": np.ones((1, 1, T, 3), bool)}, 3, False),
+    ],
+)
+def test_it_is_known_from_shapes_whether_every_row_sees_a_key(options, keys, all_see):
+    call = dot_product.resolved(given(keys, **options))
+    assert dot_product.all_see(call) == all_see
+    if not options.keys() & {"mask", "query_seq_lengths", "key_value_seq_lengths"}:
+        rows = dot_product_attention(*qkv(2, keys=keys), return_residual=True, **options)[1]
+        assert np.isfinite(rows).all() == all_see
 
 
 def test_what_jax_nn_cannot_serve_is_refused_with_the_reasons():

@@ -39,7 +39,7 @@ def test_a_call_is_served_if_and_only_if_it_is_said_to_be(name, options):
 
 
 def test_what_could_serve_a_call_is_passed_over_where_another_is_asked_for():
-    assert explain(Q, K, K, implementation="dense").reasons["tiled"] == "another is asked for by name"
+    assert explain(Q, K, K, implementation="dense").reasons["tiled"].startswith("another is asked for")
 
 
 def test_what_fits_nothing_is_refused_as_in_the_call():

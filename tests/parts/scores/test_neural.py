@@ -93,12 +93,12 @@ def test_sixteen_units_take_no_more_room_than_a_tile(monkeypatch):
         return jax.grad(loss), made
 
     function, made = gradient(2048)
-    assert largest_intermediate(function, made) <= tiles.TILE_ELEMENTS
+    assert largest_intermediate(function, made) <= tiles.sizes().pairs
     # four arrays of a tile at most, where the units of all pairs would take 2048^2 x 24 numbers, or 403 MB
     temporary = jax.jit(function).lower(made).compile().memory_analysis().temp_size_in_bytes
-    assert temporary <= 4 * tiles.TILE_ELEMENTS * 4
+    assert temporary <= 4 * tiles.sizes().pairs * 4
     monkeypatch.setattr(Neural, "width", lambda self, dims: 1)
-    assert largest_intermediate(*gradient(2048)) > tiles.TILE_ELEMENTS
+    assert largest_intermediate(*gradient(2048)) > tiles.sizes().pairs
 
 
 def test_arrays_that_are_absent_are_named():
