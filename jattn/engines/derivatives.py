@@ -9,15 +9,15 @@ from typing import Any
 
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Shaped
 
 REFUSAL = (
-    "Attention in tiles has gradients, and forward mode over them; for jvp, jacfwd and gradients of gradients pass "
+    "This implementation of attention has gradients; for jvp, jacfwd and gradients of gradients pass "
     "implementation='dense' to jattn.Attention or to jattn.dot_product_attention, which has every derivative."
 )
 
 
-def reverse_only(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def reverse_only(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
     """x, with a tangent that may be transposed and not computed: TypeError in forward mode."""
     return _reverse_only.bind(x)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jattn.engines.derivatives import reverse_only
 from jattn.mechanisms.call import Arrays, Call
 
 # implementations, as `jax.nn` names them
@@ -19,6 +20,8 @@ FORMS = ("xla", "cudnn")
 def out(call: Call) -> Float[Array, "*b t h e"]:
     """The output as `jax.nn` gives it; what it holds where a row sees no key is finite, and no output of ours."""
     arrays, options = call.arrays, call.options
+    if options.implementation == "cudnn":
+        arrays = jax.tree.map(reverse_only, arrays)
     query, key, value = (_one_batch(x) for x in arrays[:3])
     found = jax.nn.dot_product_attention(
         query,

@@ -75,6 +75,18 @@ def test_cudnn_refuses_a_window_only_where_it_may_hold_no_key(monkeypatch):
         assert bool(jax_nn.refusals(read(given._replace(local_window_size=(left, 0))))) is refused
 
 
+def test_forward_mode_through_cudnn_names_dense(monkeypatch):
+    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda query, *_, **__: query)
+    query = jnp.zeros((2, 7, 4, 8))
+
+    def out(query):
+        return jax_nn.out(read(ABSENT._replace(query=query, key=query, value=query, implementation="cudnn")))
+
+    assert (jax.grad(lambda query: out(query).sum())(query) == 1).all()
+    with pytest.raises(TypeError, match="pass implementation='dense'"):
+        jax.jvp(out, (query,), (query,))
+
+
 def test_what_jax_nn_says_itself_is_the_reason(monkeypatch):
     def refuse(call):
         raise NotImplementedError("The head dim must be <= 128.\nMore.")
