@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HOME = Path(__file__).parent.parent
-PACKAGE, TESTS = HOME / "jattn", HOME / "tests"
+PACKAGE, TESTS, EXPERIMENTS = HOME / "jattn", HOME / "tests", HOME / "experiments"
 
 # floor by the first folder or file below the package; what is not named here may see anything and is seen by none
 FLOORS = {
@@ -28,6 +28,8 @@ COPIED = {"dot_product_attention", "explain", "attention_fn"}
 WHOLE = {"test_attention_gym.py", "test_drawn.py", "test_house.py", "test_readme.py"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
+EXPERIMENT_FILES = sorted(EXPERIMENTS.rglob("*.py"))
+NOTEBOOKS = sorted(EXPERIMENTS.rglob("*.ipynb"))
 TEST_FILES = sorted(TESTS.rglob("test_*.py"))
 
 
@@ -139,7 +141,11 @@ def _arguments(node: ast.FunctionDef) -> list[ast.arg]:
 
 def too_long(path: Path, lines: int) -> bool:
     """Over 400 lines, or over 150 in `parts`."""
-    return lines > (LONGEST_PART if path.relative_to(PACKAGE).parts[0] == "parts" else LONGEST)
+    return lines > (LONGEST_PART if _in_parts(path) else LONGEST)
+
+
+def _in_parts(path: Path) -> bool:
+    return path.is_relative_to(PACKAGE / "parts")
 
 
 def bare(source: str) -> bool:
@@ -155,9 +161,9 @@ def _signature(node: ast.stmt) -> bool:
     return isinstance(node, ast.ClassDef) and not node.decorator_list and all(len(body) <= 1 for body in steps)
 
 
-def mirrors(path: Path, root: Path = PACKAGE) -> list[Path]:
-    """Where, below `tests`, a source file's test may stand."""
-    relative = path.relative_to(root)
+def mirrors(path: Path) -> list[Path]:
+    """Where, below `tests`, a source file's test may stand; experiments are a folder there, a notebook is a file."""
+    relative = path.with_suffix(".py").relative_to(PACKAGE if path.is_relative_to(PACKAGE) else HOME)
     if relative.name != "__init__.py":
         return [relative.with_name(f"test_{relative.name}".replace("test___main__", "test_main"))]
     # a package's own file: beside its modules' tests, at the package's name, or a contract over its folder
@@ -180,7 +186,7 @@ def orphans(sources: set[Path], tests: set[Path]) -> list[Path]:
     return [path for path in tests if path not in expected and path.parts[0] != "contracts" and str(path) not in WHOLE]
 
 
-@pytest.fixture(params=FILES, ids=lambda path: str(path.relative_to(HOME)))
+@pytest.fixture(params=FILES + EXPERIMENT_FILES, ids=lambda path: str(path.relative_to(HOME)))
 def path(request):
     return request.param
 
@@ -190,7 +196,7 @@ def test_imports_go_down_and_only_to_their_floors(path):
 
 
 def test_parts_name_their_source(path):
-    if path.relative_to(PACKAGE).parts[0] == "parts":
+    if _in_parts(path):
         assert not unsourced(path.read_text(encoding="utf-8"))
 
 
@@ -208,11 +214,12 @@ def test_nothing_defaults_to_true_or_false(path):
 
 def test_every_file_has_a_test():
     tests = {path.relative_to(TESTS) for path in TEST_FILES}
-    assert not untested({path: path.read_text(encoding="utf-8") for path in FILES}, tests)
+    assert not untested({path: path.read_text(encoding="utf-8") for path in FILES + EXPERIMENT_FILES}, tests)
+    assert all(tests & set(mirrors(path)) for path in NOTEBOOKS)
 
 
 def test_every_test_has_a_file():
-    assert not orphans(set(FILES), {path.relative_to(TESTS) for path in TEST_FILES})
+    assert not orphans({*FILES, *EXPERIMENT_FILES, *NOTEBOOKS}, {path.relative_to(TESTS) for path in TEST_FILES})
 
 
 @pytest.mark.parametrize(
@@ -266,6 +273,10 @@ def test_a_missing_test_and_a_missing_file_are_found():
     abstract = "class Made(Part):\n    def f(self):\n        raise NotImplementedError"
     sources = {made: "def f(): ...", face: '"""Only words."""', slot: abstract}
     assert untested(sources, set()) == [made]
+    report = EXPERIMENTS / "made" / "report.py"
+    assert untested({report: "def f(): ..."}, {Path("made/test_report.py")}) == [report]
+    assert not untested({report: "def f(): ..."}, {Path("experiments/made/test_report.py")})
+    assert mirrors(EXPERIMENTS / "notebooks" / "made.ipynb") == [Path("experiments/notebooks/test_made.py")]
     assert not untested(sources, {Path("parts/masks/test_made.py")})
     assert orphans(set(sources), {Path("parts/masks/test_other.py")}) == [Path("parts/masks/test_other.py")]
     assert not orphans(set(sources), {Path("parts/masks/test_made.py"), Path("contracts/test_masks.py")})

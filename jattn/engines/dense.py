@@ -15,7 +15,10 @@ from jattn.engines.dropout import drop
 from jattn.numerics import divide, log, wide, x_log_x
 from jattn.part import Attended, Place, Side, Stats, Tile
 
-BISECTIONS = 100  # more than the bits of a float64 between two thresholds
+# of the range in which a threshold is looked for, from 1 on, then of what is left of it
+DOUBLINGS, BISECTIONS = 32, 100
+# the first step from a constant carries first derivatives, each more doubles their order and adds one: up to the 15th
+NEWTON_STEPS = 4
 
 
 def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, pairs: Pairs):
@@ -95,23 +98,31 @@ def _weights(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Ar
 
 
 def _threshold(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile):
-    """The z at which a row's weights sum to 1: bisection without gradients, then one Newton step that carries them."""
+    """The z at which a row's weights sum to 1: bisection without gradients, then Newton steps that carry them."""
     normalizer = rule.normalizer
 
     def total(z):
         return normalizer.weights(own, logits, z[..., None], seen, tile).sum(-1)
 
+    def above(z):
+        return lax.stop_gradient(total(z)) >= 1
+
     top = jnp.where(seen, logits, -jnp.inf).max(-1, initial=-jnp.inf)
     top = lax.stop_gradient(jnp.where(seen.any(-1), top, 0))
     low = lax.stop_gradient(normalizer.begin(own, top, tile._replace(key=None)))
-    high = low + jnp.maximum(jnp.abs(top), 1) + jnp.abs(low)
+
+    def widen(_, width):
+        return jnp.where(above(low + width), 2 * width, width)
 
     def halve(_, ends):
         middle = (ends[0] + ends[1]) / 2
-        enough = lax.stop_gradient(total(middle)) >= 1
+        enough = above(middle)
         return jnp.where(enough, middle, ends[0]), jnp.where(enough, ends[1], middle)
 
-    low, _ = lax.fori_loop(0, BISECTIONS, halve, (low, high))
-    low = lax.stop_gradient(low)
-    mass, slope = jax.jvp(total, (low,), (jnp.ones_like(low),))
-    return low - divide(mass - 1, lax.stop_gradient(slope))
+    def newton(_, z):
+        mass, slope = jax.jvp(total, (z,), (jnp.ones_like(z),))
+        return z - divide(mass - 1, slope)
+
+    width = lax.fori_loop(0, DOUBLINGS, widen, jnp.ones_like(low))
+    low, _ = lax.fori_loop(0, BISECTIONS, halve, (low, low + width))
+    return lax.fori_loop(0, NEWTON_STEPS, newton, low)

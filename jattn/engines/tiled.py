@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jattn import engines
 from jattn.engines import Pairs, Rule, backward, forward, visits
+from jattn.engines.derivatives import forward_only, reverse_only
 from jattn.engines.merge import add_mass
 from jattn.engines.tiles import Plan
 from jattn.numerics import wide
@@ -28,8 +29,8 @@ from jattn.part import Attended, Place, Side, Stats, Tile
 def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, pairs: Pairs):
     """Attention of one example, exact for every score, mask and normalizer of the slots.
 
-    Sides hold `vector` as "n h d". Returns `Attended` with statistics "t h". Real gradients for every floating array;
-    forward mode is `dense.attend`'s. Raises ValueError where heads do not divide.
+    Sides hold `vector` as "n h d". Returns `Attended` with statistics "t h". Real gradients for every floating array,
+    and forward mode over them; other derivatives are `dense.attend`'s. Raises ValueError where heads do not divide.
     """
     length, heads = query.vector.shape[:2]
     if 0 in (length, key.vector.shape[0]):
@@ -78,7 +79,8 @@ def _attend(static: tuple, smooth: list, rest: list) -> tuple:
 
 def _keep(static: tuple, smooth: list, rest: list):
     smooth, rest = ([leaf.value for leaf in side] for side in (smooth, rest))
-    out, rows = _chosen(forward.run, static[0], _together(static, smooth, rest))
+    found = _chosen(forward.run, static[0], _together(static, smooth, rest))
+    out, rows = jax.tree.map(forward_only, found)
     return (out, rows[:4]), (smooth, rest, out, rows)
 
 
@@ -90,13 +92,17 @@ def _pull(static: tuple, kept: tuple, cotangents: tuple):
         found = _chosen(
             lambda plan, data: backward.run(plan, data, (out, *rows), read), plans, _together(static, smooth, rest)
         )
-    grads = [grad.astype(leaf.dtype) for leaf, grad in zip(smooth, jax.tree.leaves(found), strict=True)]
-    return grads, [None] * len(rest)
+    grads = zip(smooth, jax.tree.leaves(found), strict=True)
+    return [forward_only(grad.astype(leaf.dtype)) for leaf, grad in grads], [None] * len(rest)
 
 
 _attend.defvjp(_keep, _pull, symbolic_zeros=True)
-# so that a call outside of jit finds its loops again
-_compiled = jax.jit(_attend, static_argnums=0)
+
+
+# compiled, so that a call outside of jit finds its loops again
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(static: tuple, smooth: list, rest: list) -> tuple:
+    return _attend(static, [reverse_only(leaf) for leaf in smooth], rest)
 
 
 def _chosen(run: Callable[[Plan, dict], Any], plans: tuple[Plan, ...], data: dict) -> Any:

@@ -1,4 +1,4 @@
-"""Scores, a mask, a normalizer and positions on the tiled engine: the ordinary mechanism, and the call that batches it.
+"""Scores, a mask, a normalizer and positions on an engine: the ordinary mechanism, and the call that batches it.
 
 Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, section 3.2.
 """
@@ -6,7 +6,7 @@ Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jattn.engines import Pairs, Rule, dropout, tiled, tiles, visits
+from jattn.engines import Pairs, Rule, dense, dropout, tiled, tiles, visits
 from jattn.mechanisms import Layout, Mechanism, Split, cache, shapes
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
@@ -30,6 +30,7 @@ from jattn.parts.scores.function import Function as ScoreFunction
 
 # from this length on a loop over the batch is faster than a batch of tiles; measured on CPU
 MAP_FROM = visits.STEERED_FROM
+ENGINES = {"tiled": tiled, "dense": dense}
 # the fields of a layout that may carry batch axes
 DATA = ("positions", "segments", "valid", "mask", "bias", "extra")
 
@@ -51,6 +52,9 @@ class Attention(Mechanism):
 
     `dropout` is the probability that a weight becomes 0, the others growing to keep the mean; it acts iff a key is
     given, after mask and statistics, and never on a null slot.
+
+    `implementation` is "tiled", or "dense" for forward mode and derivatives of any order, in memory that grows with
+    queries times keys.
     """
 
     score: Score | Callable | tuple[Score | Callable, ...] = ()
@@ -59,6 +63,7 @@ class Attention(Mechanism):
     position: Position = Unturned()
     scale: float | None = None
     dropout: float = 0.0
+    implementation: Literal["tiled", "dense"] = "tiled"
 
     def __post_init__(self):
         scores = self.score if isinstance(self.score, tuple | list) else (self.score,)
@@ -76,6 +81,7 @@ class Attention(Mechanism):
         for name, rule, fits in (
             ("scale", "a finite number or None", lambda x: x is None or math.isfinite(x)),
             ("dropout", "a probability in [0, 1)", lambda x: 0 <= x < 1),
+            ("implementation", " or ".join(repr(name) for name in ENGINES), lambda x: x in ENGINES),
         ):
             try:
                 good = fits(getattr(self, name))
@@ -98,7 +104,7 @@ class Attention(Mechanism):
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> Attended:
         arguments, state = self.arguments(own, split, layout, rng, state)
-        found = tiled.attend(*arguments)._replace(state=state)
+        found = ENGINES[self.implementation].attend(*arguments)._replace(state=state)
         if state is None:
             return found
         # traced, a full cache cannot refuse; it must not answer either

@@ -6,6 +6,7 @@ Departs: a row that sees no key is 0 and not the mean of the values; the residua
 gradient.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,23 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jattn.engines import dense
-from jattn.mechanisms import Layout, Mechanism, Split, jax_nn
+from jattn.engines.tiles import platform
+from jattn.mechanisms import jax_nn
 from jattn.mechanisms.attention import Attention, attend
 from jattn.mechanisms.call import Arrays, Call, Given, Options, read
-from jattn.part import Attended, Own, Rng, Variables, part
+from jattn.part import Own, Variables
 from jattn.parts.masks import Mask
-
-
-@part
-class Dense(Mechanism):
-    """Attention by its definition: every derivative of any order, in memory that grows with t times s."""
-
-    inner: Attention = Attention()
-
-    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Any) -> Attended:
-        arguments, state = self.inner.arguments(own["inner"], split, layout, rng, state)
-        return dense.attend(*arguments)._replace(state=state)
 
 
 def dot_product_attention(
@@ -89,7 +79,7 @@ def dot_product_attention(
 def resolved(given: Given) -> Call:
     """The call of the arguments, by the implementation that is asked for, or else the one that serves it best."""
     call = read(given)
-    if given.implementation is None and jax.default_backend() == "gpu":
+    if given.implementation is None and platform() == "gpu":
         by_kernel = call._replace(options=call.options._replace(implementation="cudnn"))
         if not refusals(by_kernel):
             return by_kernel
@@ -114,10 +104,8 @@ def refusals(call: Call) -> list[str]:
 # as a whole: operation by operation, a call at a new shape would compile dozens of small programs
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _serve(arrays: Arrays, own: Own, attention: Attention, options: Options) -> Any:
-    mechanism, variables = attention, Variables(own, {})
-    if options.implementation == "dense":
-        mechanism, variables = Dense(attention), Variables({"inner": own}, {})
-    found = attend(*arrays[:3], mechanism, variables=variables, layout=arrays.layout())
+    attention = dataclasses.replace(attention, implementation=options.implementation)
+    found = attend(*arrays[:3], attention, variables=Variables(own, {}), layout=arrays.layout())
     return (found.out, found.stats.log_normalizer) if options.residual else found.out
 
 

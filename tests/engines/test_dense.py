@@ -1,15 +1,17 @@
-"""The oracle itself: closed forms, and the derivatives that only it has."""
+"""The oracle itself: closed forms, ties and thresholds; the contracts hold its derivatives."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from jattn.engines import dense
 from jattn.mechanisms.attention import Attention
+from jattn.part import part
 from jattn.parts.masks.causal import Causal
-from jattn.parts.normalizers.sparsemax import Sparsemax
+from jattn.parts.normalizers.softmax import Softmax
 from tests.support import attended, float64, make, readings  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -28,18 +30,28 @@ def test_output_written_out_with_grouped_heads():
         np.testing.assert_allclose(found.stats.entropy[:, h], entropy, atol=1e-12)
 
 
-@pytest.mark.parametrize("normalizer", [Attention().normalizer, Sparsemax()], ids=repr)
-def test_forward_mode_reverse_mode_and_second_order(normalizer):
-    attention = Attention(mask=Causal(), normalizer=normalizer)
-    made, buffers = make(attention, tokens=5, keys=5, heads=(2, 2, 2))
+@part
+class Far(Softmax):
+    """Softmax as a threshold, which lies the log of the number of keys above the largest logit."""
 
-    def read(q, k, v):
-        got = readings(attended(dense, attention, made._replace(query=q, key=k, value=v), buffers))
-        return got["out"], got["entropy"]
+    kind = "threshold"
 
-    # a threshold's Newton step carries first derivatives only
-    order = 2 if normalizer.kind == "exponential" else 1
-    check_grads(jax.jit(read), made[:3], order=order, modes=("fwd", "rev"), rtol=1e-5, atol=1e-5)
+    def begin(self, own, top, tile):
+        return top
+
+
+def test_a_threshold_far_from_where_its_search_begins_and_its_derivatives_to_the_third():
+    made, buffers = make(Attention(), tokens=1, keys=53, heads=(1, 1, 1))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def orders(normalizer, scale):
+        def out(scale):
+            query = scale * made.query
+            return attended(dense, Attention(normalizer=normalizer), made._replace(query=query), buffers).out.sum()
+
+        return out(scale), jax.grad(out)(scale), jax.grad(jax.jacfwd(jax.grad(out)))(scale)
+
+    np.testing.assert_allclose(orders(Far(), 0.1), orders(Softmax(), 0.1), rtol=1e-10)
 
 
 def test_ties_share_the_gradient_of_the_largest_logit():

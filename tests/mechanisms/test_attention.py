@@ -120,6 +120,11 @@ def test_a_score_alone_is_kept_as_a_tuple():
     assert Attention(score=Noted()).score == (Noted(),)
 
 
+def test_an_implementation_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="'tiled' or 'dense', got 'cudnn'; leave it out"):
+        Attention(implementation="cudnn")
+
+
 def test_arrays_do_not_pass_as_parts():
     with pytest.raises(TypeError, match="Attention.mask must be a part of the slot Mask, got ndarray"):
         Attention(mask=np.ones((3, 3), bool))
