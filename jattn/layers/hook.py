@@ -101,7 +101,7 @@ class _Hook(nnx.Module):
         attention, rng = self.attention, None if deterministic else dropout_rng
         if is_causal:
             attention = dataclasses.replace(attention, mask=attention.mask & Causal())
-        if dropout_rate > 0 and not deterministic:
+        if dropout_rate and not deterministic:
             _check_dropout(rng, broadcast_dropout)
             attention = dataclasses.replace(attention, dropout=dropout_rate)
         layout = Layout(
@@ -130,9 +130,7 @@ def _parts(part: Part) -> Iterator[Part]:
 
 def _check_dropout(rng: Array | None, broadcast: bool) -> None:
     if rng is None:
-        raise ValueError(
-            "Dropout needs a key, got dropout_rate above 0 without dropout_rng; pass it, or deterministic=True."
-        )
+        raise ValueError("Dropout needs a key, got a dropout_rate without dropout_rng; pass it, or deterministic=True.")
     if broadcast:
         raise ValueError(
             "jattn drops weights of each example and head apart, got broadcast_dropout=True; give the Flax layer "

@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jattn.engines import Pairs, Rule, dense, dropout, tiled, tiles, visits
-from jattn.mechanisms import Layout, Mechanism, Split, cache
+from jattn.mechanisms import Layout, Mechanism, Split, cache, shapes
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
 from jattn.part import Attended, Dims, Part, Place, Rng, Side, Variables, part, scope
@@ -33,6 +33,14 @@ MAP_FROM = visits.STEERED_FROM
 ENGINES = {"tiled": tiled, "dense": dense}
 # the fields of a layout that may carry batch axes
 DATA = ("positions", "segments", "valid", "mask", "bias", "extra")
+
+
+# what a call takes, and how it is made
+KINDS = {
+    "attention": (Mechanism, "a mechanism; build one, as in jattn.Attention(normalizer=...)"),
+    "layout": (Layout, "a Layout; build one, as in jattn.Layout(mask=...)"),
+    "variables": (tuple | None, "what attention.init(rng, jattn.Dims.of(query, key, value)) gives; pass that"),
+}
 
 
 @part
@@ -66,8 +74,8 @@ class Attention(Mechanism):
         for name, thing, slot in held + [("score", score, Score) for score in self.score]:
             if not isinstance(thing, slot):
                 raise TypeError(
-                    f"Attention.{name} must be a part of the slot {slot.__name__}, got {type(thing).__name__}; arrays "
-                    f"go in as data: attend(..., layout=jattn.Layout(mask=...))."
+                    f"Attention.{name} must be a part of the slot {slot.__name__}, got {_kind(thing)}; arrays go in as "
+                    f"data: attend(..., layout=jattn.Layout(mask=...))."
                 )
 
         for name, rule, fits in (
@@ -127,12 +135,23 @@ class Attention(Mechanism):
             value = jnp.where(key.valid[:, None, None], value, 0)
         for number, score in enumerate(self.score):
             path = f"score/{number}"
-            sides = score.tokens(own["score"][str(number)], *(_into(s, path) for s in (query, key)), place, rng)
+            before = [_into(side, path) for side in (query, key)]
+            if type(score).project is not Score.project and not all(side.extra for side in before):
+                raise ValueError(
+                    f"{type(score).__name__} reads what attention.project(own, x) makes of the layer's input, got "
+                    f"none; pass Layout(extra=...) of it, or use jattn.nn.MultiHead."
+                )
+            sides = score.tokens(own["score"][str(number)], *before, place, rng)
+            _check_tokens(score, before, sides)
             query, key = (_out_of(side, new, path) for side, new in zip((query, key), sides, strict=True))
         _check_pairs(layout, (query.vector.shape[1], query.vector.shape[0], key.vector.shape[0]))
         noise = dropout.words(rng) if self.dropout and rng is not None else None
         rule = Rule(scale, self.score, self.mask, self.normalizer, self.dropout if noise is not None else 0.0)
         return (rule, own, query, key, value, place, Pairs(layout.mask, layout.bias, noise)), state
+
+
+def _kind(thing: Any) -> str:
+    return f"the class {thing.__name__} and no {thing.__name__}()" if isinstance(thing, type) else type(thing).__name__
 
 
 def _made(thing: Any, kind: type) -> Any:
@@ -149,6 +168,15 @@ def _check_pairs(layout: Layout, sizes: tuple[int, int, int]) -> None:
                 f"A {name} has the shape [heads, queries, keys] = {sizes} for each example, or 1 in their place, got "
                 f"{array.shape}; add or broadcast its axes."
             )
+
+
+def _check_tokens(score: Score, before: list, after: tuple) -> None:
+    was, now = ([side.vector.shape for side in sides] for sides in (before, after))
+    if [shape[:2] for shape in was] != [shape[:2] for shape in now] or now[0][2] != now[1][2]:
+        raise ValueError(
+            f"{type(score).__name__}.tokens keeps tokens and heads of query and key, and gives both one width, got "
+            f"{now[0]} and {now[1]} from {was[0]} and {was[1]}; change widths and extra alone."
+        )
 
 
 def _check_row(name: str, array: Any, new: int) -> None:
@@ -224,9 +252,12 @@ def attend(
     it holds. `variables` are those of `attention.init`. Raises ValueError for shapes that do not fit, TypeError for a
     mask that is not boolean.
     """
-    layout = layout or Layout()
-    batch = query.shape[:-3]
+    layout = Layout() if layout is None else layout
+    for (name, (kind, made)), given in zip(KINDS.items(), (attention, layout, variables), strict=True):
+        if not isinstance(given, kind):
+            raise TypeError(f"The {name} of a call is {made}, got {_kind(given)}.")
     _check(query, key, value, layout)
+    batch = query.shape[:-3]
     if isinstance(state, Cache):
         cache.check_room(state, key.shape[-3])
     attention, own = attention.closed(attention.own(variables), wide(query.dtype))
@@ -304,18 +335,14 @@ def _filled(layout: Layout, data: list, axes: list) -> Layout:
 
 
 def _check(query: Array, key: Array, value: Array, layout: Layout) -> None:
-    shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
-    if not query.ndim == key.ndim == value.ndim or query.ndim < 3:
-        raise ValueError(
-            f"Query, key and value share their rank, at least 3 as [..., time, heads, width], got {shapes}."
-        )
-    if not query.shape[:-3] == key.shape[:-3] == value.shape[:-3]:
-        raise ValueError(f"Query, key and value share their leading batch axes, got {shapes}; broadcast them first.")
-    if query.shape[-1] != key.shape[-1] or key.shape[-3] != value.shape[-3]:
-        raise ValueError(
-            f"Queries and keys share their width, keys and values their tokens, as [..., time, heads, width], got "
-            f"{shapes}; if the heads come before the time, swap those axes."
-        )
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        kind = getattr(x, "dtype", type(x))
+        if isinstance(kind, type) or not jnp.issubdtype(kind, jnp.floating):
+            raise TypeError(
+                f"Query, key and value are floating arrays, got {_kind(x) if isinstance(kind, type) else kind} as "
+                f"{name}; cast it, as in jnp.asarray({name}, jnp.float32)."
+            )
+    shapes.check(query.shape, key.shape, value.shape, {})
     for name in ("mask", "bias"):
         array = getattr(layout, name)
         if array is not None and not hasattr(array, "dtype"):
@@ -325,3 +352,5 @@ def _check(query: Array, key: Array, value: Array, layout: Layout) -> None:
             f"A mask is boolean, True where a query attends to a key, got {layout.mask.dtype}; numbers that are added "
             f"to the logits go in as bias."
         )
+    if layout.bias is not None and layout.bias.dtype == bool:
+        raise TypeError("A bias is added to the logits, got booleans; where a query may attend goes in as mask.")

@@ -7,7 +7,6 @@ of the arguments are those of `jax.nn`.
 import math
 import operator
 import warnings
-from collections.abc import Iterator
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jattn.mechanisms import Layout
+from jattn.mechanisms import Layout, shapes
 from jattn.mechanisms.attention import Attention
 from jattn.numerics import wide
 from jattn.part import Own, Tile, Variables, part
@@ -179,56 +178,14 @@ def _window(size: Any) -> tuple[int, int] | None:
 
 
 def _check_shapes(vectors: list, others: dict) -> None:
-    query, key, value = vectors
-    got = f"query {query}, key {key}, value {value}"
-    if not len(query) == len(key) == len(value) or len(query) < 3:
-        raise ValueError(f"Query, key and value share their rank, at least 3 as [..., time, heads, width], got {got}.")
-    swapped = [(*shape[:-3], shape[-2], shape[-3], shape[-1]) for shape in vectors]
-    fault = next(_faults(vectors, others), None)
-    fits_swapped = next(_faults(swapped, others), None) is None
-    time, heads = query[-3:-1]
-    if fault and fits_swapped:
-        raise ValueError(
-            f"Arrays are read as [..., time, heads, width], and {got}, {time} queries of {heads} heads and {key[-3]} "
-            f"keys of {key[-2]}, do not fit so: {fault}; as [..., heads, time, width], {time} heads of {heads} queries "
-            f"and {key[-3]} heads of {key[-2]} keys, they do, so swap the axes, as in jnp.swapaxes(query, -3, -2)."
-        )
-    if fault:
-        raise ValueError(f"Arrays are read as [..., time, heads, width], and {got} do not fit so: {fault}.")
+    fits_swapped = shapes.check(*vectors, others)
+    time, heads = vectors[0][-3:-1]
     if fits_swapped and heads > LOPSIDED * time > LOPSIDED:
         warnings.warn(
-            f"A query of shape {query} is read as [..., time, heads, width], {time} tokens of {heads} heads; if {time} "
-            f"is the number of heads, swap the axes, as in jnp.swapaxes(query, -3, -2).",
+            f"A query of shape {vectors[0]} is read as [..., time, heads, width], {time} tokens of {heads} heads; if "
+            f"{time} is the number of heads, swap the axes, as in jnp.swapaxes(query, -3, -2).",
             stacklevel=5,
         )
-
-
-def _faults(vectors: list, others: dict) -> Iterator[str]:
-    """Why shapes do not fit as [..., time, heads, width]."""
-    query, key, value = vectors
-    batch, (time, heads, width) = query[:-3], query[-3:]
-    if not batch == key[:-3] == value[:-3]:
-        yield "query, key and value share their leading batch axes; broadcast them first"
-    if width != key[-1]:
-        yield f"queries have width {width} and keys {key[-1]}"
-    if key[-3] != value[-3]:
-        yield f"there are {key[-3]} keys and {value[-3]} values"
-    for name, count in (("key", key[-2]), ("value", value[-2])):
-        if count < 1 or heads % count:
-            yield f"{heads} query heads are no multiple of {count} {name} heads"
-    for name, shape in others.items():
-        axes, whole = "batch, heads, queries, keys", (*batch, heads, time, key[-3])
-        if name.endswith("lengths"):
-            axes, whole = "batch", batch
-        if not _broadcasts(shape, whole):
-            yield f"{name} of shape {shape} does not broadcast to [{axes}] = {whole}"
-
-
-def _broadcasts(shape: tuple, whole: tuple) -> bool:
-    spare = max(0, len(shape) - len(whole))
-    return all(n == 1 for n in shape[:spare]) and all(
-        n in (1, size) for n, size in zip(reversed(shape), reversed(whole), strict=False)
-    )
 
 
 def _spread(array: Array | None, batch: tuple, sizes: tuple) -> Array | None:

@@ -1,6 +1,8 @@
 """Dropout: the same pairs in any tiling, batch and engine, independent of each other, with real gradients."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -76,11 +78,11 @@ def test_tiled_drops_what_dense_drops(normalizer, monkeypatch, float64):  # noqa
     assert_close(*({name: x for name, x in found.items() if name != "out"} for found in (plain, got[0][1])), 1e-12)
 
 
-@pytest.mark.parametrize("rows, columns", [(64, 64), (48, 160), (300, 300)])
+@pytest.mark.parametrize("rows, columns", [(64, 64), (256, 256), (512, 512)])
 def test_the_same_key_drops_the_same_pairs_in_any_tiling_and_batch(rows, columns, monkeypatch):
-    q, k = (jax.random.normal(jax.random.key(n), (2, 300, 2, 4)) for n in range(2))
+    q, k = (jax.random.normal(jax.random.key(n), (2, 520, 2, 4)) for n in range(2))
     # each key's weight comes out by itself
-    v = jnp.broadcast_to(jnp.eye(300)[None, :, None], (2, 300, 1, 300))
+    v = jnp.broadcast_to(jnp.eye(520)[None, :, None], (2, 520, 1, 520))
     attention = Attention(dropout=0.4)
     whole = attend(q, k, v, attention, rng=KEY).out
     monkeypatch.setattr(tiles, "tile_sizes", lambda *_: (rows, columns))
@@ -89,6 +91,36 @@ def test_the_same_key_drops_the_same_pairs_in_any_tiling_and_batch(rows, columns
         np.testing.assert_array_equal(found == 0, whole[1] == 0)
         np.testing.assert_allclose(found, whole[1], rtol=1e-5)
     assert abs((whole == 0).mean() - 0.4) < 0.01 and ((whole[0] == 0) != (whole[1] == 0)).mean() > 0.4
+
+
+SHARDED = """
+import chex
+chex.set_n_cpu_devices(8)
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jattn.mechanisms.attention import Attention, attend
+
+mesh = jax.make_mesh((8,), ("devices",), axis_types=(AxisType.Auto,))
+q, k = (jax.random.normal(jax.random.key(n), (8, 20, 8, 4)) for n in range(2))
+v = jnp.broadcast_to(jnp.eye(20)[None, :, None], (8, 20, 8, 20))
+call = jax.jit(lambda *qkv: attend(*qkv, Attention(dropout=0.4), rng=jax.random.key(3)).out)
+whole = call(q, k, v)
+assert len(whole.sharding.device_set) == 1 and abs((whole == 0).mean() - 0.4) < 0.02
+for axes in (("devices",), (None, None, "devices")):
+    split = call(*jax.device_put((q, k, v), NamedSharding(mesh, PartitionSpec(*axes))))
+    assert len(split.sharding.device_set) == 8, split.sharding
+    np.testing.assert_array_equal(split == 0, whole == 0)
+    np.testing.assert_allclose(split, whole, rtol=1e-5)
+print("equal")
+"""
+
+
+def test_the_same_key_drops_the_same_pairs_on_one_and_on_eight_devices():
+    # the number of devices is fixed when JAX starts
+    done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "equal", done.stderr
 
 
 def test_weights_keep_their_mean_and_a_dropped_pair_frees_no_other():

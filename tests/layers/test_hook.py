@@ -465,11 +465,15 @@ KEY = jax.random.key(0)
 @pytest.mark.parametrize(
     "call, words",
     [
-        ({"dropout_rate": 0.5}, ("got dropout_rate above 0 without dropout_rng;",)),
+        ({"dropout_rate": 0.5}, ("got a dropout_rate without dropout_rng;",)),
         ({"dropout_rate": 0.5, "dropout_rng": KEY}, ("got broadcast_dropout=True; give the Flax layer",)),
         (
             {"dropout_rate": 1.0, "dropout_rng": KEY, "broadcast_dropout": False},
             ("must be a probability in [0, 1), got 1.0",),
+        ),
+        (
+            {"dropout_rate": -0.1, "dropout_rng": KEY, "broadcast_dropout": False},
+            ("must be a probability in [0, 1), got -0.1",),
         ),
         ({"qk_attn_weights_einsum": jnp.einsum}, ("makes no matrix of weights, got an einsum",)),
         ({"attn_weights_value_einsum": jnp.einsum}, ("makes no matrix of weights, got an einsum",)),

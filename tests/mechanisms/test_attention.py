@@ -19,6 +19,7 @@ from jattn.parts.normalizers.sink import Sink
 from jattn.parts.normalizers.sparsemax import Sparsemax
 from jattn.parts.normalizers.squared_relu import SquaredRelu
 from jattn.parts.scores import Score
+from jattn.parts.scores.forgetting import Forgetting
 from tests.support import compiled_attend as attend
 from tests.support import resize
 
@@ -132,11 +133,13 @@ def test_arrays_do_not_pass_as_parts():
 @pytest.mark.parametrize(
     ("shapes", "said"),
     [
-        (((6, 2, 4), (6, 2, 5), (6, 2, 5)), "share their width"),
-        (((6, 2, 4), (6, 2, 4), (5, 2, 4)), "their tokens"),
+        (((6, 2, 4), (6, 2, 5), (6, 2, 5)), "queries have width 4 and keys 5"),
+        (((6, 2, 4), (6, 2, 4), (5, 2, 4)), "6 keys and 5 values"),
         (((3, 6, 2, 4), (2, 6, 2, 4), (2, 6, 2, 4)), "leading batch axes"),
         (((6, 2), (6, 2), (6, 2)), "rank, at least 3"),
-        (((6, 3, 4), (6, 2, 4), (6, 2, 4)), "3 query heads and 2 key heads"),
+        (((6, 3, 4), (6, 2, 4), (6, 2, 4)), "3 query heads are no multiple of 2 key heads"),
+        (((6, 4, 4), (6, 4, 4), (6, 3, 4)), "4 query heads are no multiple of 3 value heads"),
+        (((2, 6, 4), (2, 9, 4), (2, 9, 4)), "2 queries of 6 heads .* 2 heads of 6 queries .* swap the axes"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -148,6 +151,49 @@ def test_shapes_that_do_not_fit_are_refused(shapes, said):
 def test_float_masks_are_refused_with_a_pointer_to_bias():
     with pytest.raises(TypeError, match="boolean.*got float32; numbers .* bias"):
         attend(*qkv(), layout=Layout(mask=jnp.zeros((1, 6, 6))))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"attention": Sink()}, "attention of a call is a mechanism; build one, .* got Sink"),
+        ({"attention": Attention}, "got the class Attention and no Attention()"),
+        ({"layout": {"mask": None}}, r"layout of a call is a Layout; build one, as in jattn.Layout\(.*got dict"),
+        ({"variables": {"params": {}}}, r"variables of a call is what attention.init\(.* gives; pass that, got dict"),
+        ({"query": np.ones((6, 2, 4), int)}, "floating arrays, got int64 as query; cast it"),
+        ({"value": [[[1.0]]]}, "floating arrays, got list as value; cast it"),
+        ({"layout": Layout(bias=np.ones((2, 6, 6), bool))}, "added to the logits, got booleans; .* goes in as mask"),
+    ],
+    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
+)
+def test_things_of_another_kind_are_refused(change, said):
+    vectors = dict(zip(("query", "key", "value"), qkv(), strict=True))
+    with pytest.raises(TypeError, match=said):
+        uncompiled(**{**vectors, **change})
+
+
+@part
+class Shortening(Score):
+    """Loses a token of the query, or widens it, against the contract."""
+
+    tokens_lost: int = 0
+
+    def tokens(self, own, query, key, place, rng):
+        wide = jnp.concatenate([query.vector] * 2, -1) if not self.tokens_lost else query.vector
+        return query._replace(vector=wide[self.tokens_lost :]), key
+
+
+@pytest.mark.parametrize(("lost", "said"), [(1, r"\(5, 2, 4\) and \(6, 2, 4\)"), (0, r"\(6, 2, 8\) and \(6, 2, 4\)")])
+def test_a_score_that_changes_tokens_or_one_width_is_named(lost, said):
+    with pytest.raises(ValueError, match=f"Shortening.tokens keeps tokens and heads .* got {said} from"):
+        uncompiled(*qkv(), Attention(score=Shortening(lost)))
+
+
+def test_a_score_that_reads_the_layers_input_names_where_it_comes_from():
+    attention = Attention(score=Forgetting())
+    variables = attention.init(jax.random.key(0), Dims(2, 2, 2, 4, 3, model_width=4))
+    with pytest.raises(ValueError, match=r"Forgetting reads what attention.project\(own, x\) makes .*MultiHead"):
+        uncompiled(*qkv(), attention, variables=variables)
 
 
 def test_an_absent_array_is_named_by_its_path():
