@@ -27,7 +27,8 @@ class Row(NamedTuple):
     """What one contender took of one case: milliseconds a call, as a ratio to the peer's too, and memory in bytes.
 
     `temporary_bytes` is what the compiled program allocates beside its arguments and results, None where it cannot be
-    asked. A contender that does not work here has no times, and `note` says why.
+    asked. A contender that does not work here has no times, and `note` says why. `origin` is where the shape is from,
+    `length` the tokens where a case is measured at several.
     """
 
     case: str
@@ -37,6 +38,8 @@ class Row(NamedTuple):
     peer: str
     temporary_bytes: int | None = None
     note: str = ""
+    origin: str = ""
+    length: int | None = None
 
 
 @functools.cache

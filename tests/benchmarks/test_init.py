@@ -6,8 +6,8 @@ from jattn import benchmarks
 
 
 def test_every_file_that_measures_is_a_benchmark_and_no_other():
-    assert {"attention", "training_step"} <= set(benchmarks.names())
-    assert not {"compressors", "report", "turns", "__init__"} & set(benchmarks.names())
+    assert {"attention", "attention_lengths", "training_step"} <= set(benchmarks.names())
+    assert not {"calls", "compressors", "contest", "peers", "report", "turns", "__init__"} & set(benchmarks.names())
 
 
 @pytest.mark.parametrize("name", benchmarks.names())
