@@ -1,6 +1,7 @@
 """Measures time, memory and compression against named peers.
 
-A file of this folder that defines `measure(setting)` is a benchmark; it holds two settings, `FULL` and `SMOKE`.
+A file of this folder that defines `measure(setting)` is a benchmark; it holds two settings, `FULL` and `SMOKE`. What
+defines `pictures(rows)` too can be drawn.
 """
 
 import ast
@@ -13,6 +14,8 @@ from typing import NamedTuple
 from jattn import catalogue
 
 HOME = Path(__file__).parent
+# how the note of a contender begins that gave a wrong result, and was not timed
+REFUSED = "refused: "
 
 
 class Spread(NamedTuple):

@@ -95,7 +95,7 @@ FULL = (
         "what parts cost, 4096 tokens, 8 heads of 64",
         {
             PLAIN: BASE,
-            "entropy read": BASE._replace(reads="entropy", origin=""),
+            "entropy read": BASE._replace(reads="entropy"),
             "learned T5 bias": BASE._replace(attention=_causal(score=T5Bias()), origin="T5"),
             "soft cap": BASE._replace(attention=_causal(score=SoftCap()), origin="Gemma 2"),
             "dropout 0.1": BASE._replace(attention=_causal(dropout=0.1), origin="Transformer base"),

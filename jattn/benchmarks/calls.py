@@ -122,14 +122,17 @@ def made(function: Callable, call: Call, direction: str) -> Made:
 
 
 def reference(call: Call) -> Reference:
-    """What a contender must give: no further off than twice the definition in the call's own precision, and an ulp."""
+    """What a contender must give, and how far it may be off: twice as far as the definition in the call's own precision,
+    and a unit in the last place of the largest value."""
     gradient = jax.jit(directed(by_definition(call), GRADIENT))
     given = inputs(call)
     naive = gradient(given)
     with jax.enable_x64(True):
         wanted = gradient(jax.tree.map(_widened, given))
         wanted = jax.tree.map(np.asarray, wanted)
-    return Reference(wanted, jax.tree.map(lambda want, found: 2 * _off(want, found) + _ulp(want, found), wanted, naive))
+    return Reference(
+        wanted, jax.tree.map(lambda want, found: 2 * _off(want, found) + _unit(want, found), wanted, naive)
+    )
 
 
 def check(who: str, right: Reference, found: tuple) -> None:
@@ -158,6 +161,5 @@ def _off(want: np.ndarray, found: Any) -> float:
     return float(np.abs(want - np.asarray(found, np.float64)).max(initial=0))
 
 
-def _ulp(want: np.ndarray, found: Array) -> float:
-    largest = float(np.abs(want).max(initial=0))
-    return float(jnp.finfo(found.dtype).eps) * 2.0 ** np.floor(np.log2(largest)) if largest else 0.0
+def _unit(want: np.ndarray, found: Array) -> float:
+    return float(jnp.finfo(found.dtype).eps) * float(np.abs(want).max(initial=0))

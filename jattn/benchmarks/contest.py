@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jattn import extras
-from jattn.benchmarks import Row, Spread, calls, turns
+from jattn.benchmarks import REFUSED, Row, Spread, calls, turns
 from jattn.benchmarks.calls import Call, Made
 from jattn.benchmarks.peers import PEERS, TORCH
 
@@ -33,8 +33,11 @@ def entered(peers: dict[str, Call], own: dict[str, Call]) -> dict[str, Contender
 def checked(
     title: str, contenders: dict[str, Contender], directions: tuple[str, ...]
 ) -> tuple[dict[str, Contender], dict[str, str]]:
-    """Those that take part, each held to the definition in every direction; and of the others, why they cannot."""
-    present, absent, references = {}, {}, {}
+    """Those that take part, each held to the definition in every direction; and of the others, why they do not.
+
+    Raises FloatingPointError where nobody is right.
+    """
+    present, absent, references, wrong = {}, {}, {}, None
     for name, contender in contenders.items():
         short = contender.call.checked()
         try:
@@ -48,9 +51,15 @@ def checked(
             continue
         if short not in references:
             references[short] = calls.reference(short)
-        for direction, each in made.items():
-            calls.check(f"{name}, {title}, {direction}", references[short], each.turn())
+        try:
+            for direction, each in made.items():
+                calls.check(f"{name}, {title}, {direction}", references[short], each.turn())
+        except FloatingPointError as error:
+            absent[name], wrong = f"{REFUSED}{error}", error
+            continue
         present[name] = contender
+    if not present:
+        raise wrong
     return present, absent
 
 

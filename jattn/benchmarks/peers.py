@@ -47,6 +47,11 @@ def cudnn(call: Call, direction: str) -> Made:
 def tokamax(call: Call, direction: str) -> Made:
     """tokamax chunk by chunk, its form of less memory that runs on a CPU; its default there is that of `jax.nn`."""
     import tokamax
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        # else it reads its options off our command line
+        flags.FLAGS(["jattn"])
 
     def attend(q, k, v):
         return tokamax.dot_product_attention(q, k, v, is_causal=_causal(call), implementation="xla_chunked")

@@ -27,7 +27,10 @@ class Bench:
 
 
 def command(held: Bench, found: dict, asks: bool) -> int:
-    """Prints a table for each benchmark as soon as it is measured, and writes the same to a file where one is named."""
+    """Prints a table for each benchmark as soon as it is measured, and writes the same to files where they are named.
+
+    Returns 1 where a contender gave a wrong result, which is not timed.
+    """
     from jattn.cli import options
 
     smoke = options.bare(found, "smoke")
@@ -42,6 +45,9 @@ def command(held: Bench, found: dict, asks: bool) -> int:
     for option, file in (("--json", chosen.json), ("--markdown", chosen.markdown)):
         if file:
             _check_writable(option, Path(file))
+    for name in (chosen.only or benchmarks.names()) if chosen.markdown else ():
+        # a page that cannot be renewed says so now, not after minutes
+        report.renewed(Path(chosen.markdown).read_text(encoding="utf-8"), name, "")
     if chosen.pictures:
         _check_folder(Path(chosen.pictures))
     # as in training: what was freed is kept, on all sides
@@ -68,7 +74,10 @@ def command(held: Bench, found: dict, asks: bool) -> int:
             section = report.markdown(command, measured[name], [_from(page, picture) for picture in drawn])
             page.write_text(report.renewed(page.read_text(encoding="utf-8"), name, section), encoding="utf-8")
     print("; ".join(f"{name} {value}" for name, value in {**report.machine(), **report.versions()}.items()))
-    return 0
+    wrong = [row.note for rows in measured.values() for row in rows if row.note.startswith(benchmarks.REFUSED)]
+    for note in dict.fromkeys(wrong):
+        print(note, file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def _draw(name: str, module: Any, rows: list, folder: Path) -> list[Path]:
@@ -85,6 +94,9 @@ def _from(page: Path, picture: Path) -> str:
 
 
 def _check_folder(folder: Path) -> None:
+    # what draws may be missing
+    import jattn.benchmarks.pictures  # noqa: F401
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

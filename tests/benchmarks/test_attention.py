@@ -5,7 +5,7 @@ import sys
 import jax
 import pytest
 
-from jattn.benchmarks import attention, calls, contest, peers
+from jattn.benchmarks import REFUSED, attention, calls, contest, peers
 from jattn.benchmarks.attention import FULL, OURS, SMOKE
 from jattn.benchmarks.calls import FORWARD, GRADIENT, Call
 
@@ -22,17 +22,20 @@ def test_a_case_gives_each_direction_and_contender_a_row_with_its_memory():
     assert all((row.temporary_bytes is None) == (row.contender == peers.TORCH) for row in rows)
 
 
-def test_a_wrong_case_is_refused_before_anything_is_timed(monkeypatch):
+def test_a_wrong_contender_is_a_row_without_times_and_a_case_without_a_right_one_is_refused(monkeypatch):
     right = calls.ours
 
     def wrong(call):
         return lambda smooth, segments: (1.001 * right(call)(smooth, segments)[0], None)
 
     monkeypatch.setattr(calls, "ours", wrong)
-    monkeypatch.setattr(contest, "timed", lambda *_: pytest.fail("timed"))
     case = SMOKE[0]._replace(peers=(peers.JAX,))
-    with pytest.raises(FloatingPointError, match=f"for {OURS}, {case.title}, forward; mend it first"):
-        attention.measure((case,))
+    for peer, ours in zip(*[iter(attention.measure((case,)))] * 2, strict=True):
+        assert peer.milliseconds and not ours.milliseconds and ours.note.startswith(REFUSED)
+        assert f"for {OURS}, {case.title}, forward; mend it first" in ours.note
+    monkeypatch.setattr(contest, "timed", lambda *_: pytest.fail("timed"))
+    with pytest.raises(FloatingPointError, match=f"for {OURS}"):
+        attention.measure((case._replace(peers=()),))
 
 
 def test_an_absent_peer_is_a_row_without_times(monkeypatch):

@@ -5,7 +5,7 @@ import sys
 import jax
 import pytest
 
-from jattn.benchmarks import Spread, contest, peers
+from jattn.benchmarks import REFUSED, Spread, contest, peers
 from jattn.benchmarks.calls import FORWARD, GRADIENT, Call, Made
 from jattn.benchmarks.contest import OURS
 
@@ -28,8 +28,11 @@ def test_a_wrong_contender_is_refused_peer_or_ours(name, direction):
     entered = contest.entered({peers.JAX: CALL}, {OURS: CALL})
     assert list(contest.checked("case", entered, (direction,))[0]) == [peers.JAX, OURS]
     entered[name] = entered[name]._replace(ready=_off(entered[name].ready))
-    with pytest.raises(FloatingPointError, match=rf"for {name}, case, {direction}; mend it first"):
-        contest.checked("case", entered, (direction,))
+    present, absent = contest.checked("case", entered, (direction,))
+    assert name not in present and list(absent) == [name] and len(present) == 1
+    assert absent[name].startswith(REFUSED) and f"for {name}, case, {direction}; mend it first" in absent[name]
+    with pytest.raises(FloatingPointError, match=f"for {name}, case"):
+        contest.checked("case", {name: entered[name]}, (direction,))
 
 
 def test_who_is_absent_or_for_another_device_is_left_out_with_a_sentence(monkeypatch):

@@ -21,15 +21,7 @@ def test_the_table_is_aligned_and_says_what_is_known():
 
 
 def test_columns_that_no_row_fills_are_left_out():
-    assert report.table([PEER]).splitlines()[0].split() == [
-        "case",
-        "contender",
-        "ms",
-        "ratio",
-        "to",
-        "temporary",
-        "MiB",
-    ]
+    assert report.table([PEER]).splitlines()[0].split() == "case contender ms ratio to temporary MiB".split()
     shown = report.table([OURS._replace(origin="a model", length=64)]).splitlines()
     assert "tokens  shape from" in shown[0] and "64      a model" in shown[1]
 
@@ -39,9 +31,8 @@ def test_a_small_ratio_has_two_digits_that_count():
 
 
 def test_a_section_names_command_machine_and_versions_and_shows_pictures():
-    told, _, head, rule, *rows = report.markdown("jattn bench made", [PEER, BROKEN], ["pictures/made_time.png"]).split(
-        "\n"
-    )
+    section = report.markdown("jattn bench made", [PEER, BROKEN], ["pictures/made_time.png"])
+    told, _, head, rule, *rows = section.splitlines()
     assert told.startswith("`jattn bench made`; cores ") and "jax 0." in told and "device cpu" in told
     assert head == "| case | contender | ms | ratio | to | temporary MiB | note |"
     assert rule.count("---") == head.count("|") - 1 and all(row.count("|") == head.count("|") for row in rows[:2])
@@ -51,10 +42,7 @@ def test_a_section_names_command_machine_and_versions_and_shows_pictures():
 def test_a_section_is_renewed_between_its_marks_and_nothing_else_changes():
     page = "# Page\n\nby hand\n"
     first = report.renewed(page, "made", "old")
-    assert (
-        first
-        == "# Page\n\nby hand\n\n## made\n\n<!-- jattn bench made -->\n\nold\n\n<!-- end of jattn bench made -->\n"
-    )
+    assert first == f"{page}\n## made\n\n<!-- jattn bench made -->\n\nold\n\n<!-- end of jattn bench made -->\n"
     longer = report.renewed(first, "made_longer", "other") + "\nmore by hand\n"
     assert report.renewed(longer, "made", "new") == longer.replace("old", "new")
     # a new page has no empty lines above

@@ -7,7 +7,6 @@ import pytest
 
 from jattn import benchmarks, cli
 from jattn.benchmarks import Row, Spread, attention, attention_lengths, training_step
-from jattn.benchmarks.calls import Reference, check
 
 
 def test_a_tiny_round_of_each_prints_and_writes_the_same(tmp_path, capsys):
@@ -55,7 +54,7 @@ def test_a_page_is_renewed_and_shows_the_pictures_from_where_it_lies(tmp_path, m
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["attenton"], "There is no benchmark 'attenton'; the nearest is attention."),
+        (["attenton"], "There is no benchmark 'attenton'; the nearest are attention, attention_lengths."),
         # refused before the first is measured
         (
             ["--only", "attention", "zzz"],
@@ -71,12 +70,17 @@ def test_a_page_is_renewed_and_shows_the_pictures_from_where_it_lies(tmp_path, m
             "--markdown must name a file that can be written, got 'nowhere/page.md': No such",
         ),
         (["--pictures", "file/there"], "--pictures must name a folder, or one that can be made, got 'file/there': "),
+        (
+            ["--markdown", "cut.md"],
+            "must hold <!-- end of jattn bench attention --> below it, got none; write it there.",
+        ),
         (["--onyl", "attention"], "jattn bench has no option --onyl; the nearest are --only, --json."),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_measured(words, sentence, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
+    (tmp_path / "cut.md").write_text("<!-- jattn bench attention -->\n", encoding="utf-8")
     monkeypatch.setattr(attention, "measure", lambda setting: pytest.fail("measured"))
     code, told = refused("bench", *words)
     assert code == 2 and sentence in told
@@ -96,8 +100,15 @@ def test_without_torch_the_others_are_measured_and_one_sentence_names_the_extra(
 
 def test_a_wrong_result_is_one_sentence_and_code_1(monkeypatch, refused):
     def wrong(setting):
-        check("case", Reference((1.0, None), (0.5, None)), (2.0, None))
+        raise FloatingPointError("What is timed must be right; mend it first.")
 
     monkeypatch.setattr(attention, "measure", wrong)
-    code, told = refused("bench", "--only", "attention")
-    assert code == 1 and "for case; mend it first." in told
+    assert refused("bench", "--only", "attention") == (1, "What is timed must be right; mend it first.\n")
+
+
+def test_a_contender_that_was_refused_is_told_and_code_1(monkeypatch, capsys):
+    row = Row("case", "jattn", None, None, "jax.nn", note="refused: it is wrong.")
+    monkeypatch.setattr(attention, "measure", lambda setting: [row, row])
+    assert cli.main(["bench", "attention"]) == 1
+    shown = capsys.readouterr()
+    assert "jattn" in shown.out and shown.err == "refused: it is wrong.\n"
