@@ -6,6 +6,8 @@ LIBRARIES = {
     "tensorflow_datasets": "train",
     "tensorboardX": "tensorboard",
     **dict.fromkeys(("torch", "pyppmd", "tokamax"), "bench"),
+    "libtpu": "tpu-compile",
+    **dict.fromkeys(("jax_cuda12_plugin", "nvidia"), "gpu-compile"),
 }
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jattn.benchmarks import compilers
 from jattn.engines import dense, tiled, tiles
 from jattn.mechanisms import Layout, Split
 from jattn.mechanisms.attention import attend
@@ -47,6 +48,12 @@ def one_of_each(parts: list[type], names: set[str]) -> list:
     """The parts for parametrization: those not named, which work like one that is, are marked slow."""
     assert names <= {part.__name__ for part in parts}
     return [part if part.__name__ in names else pytest.param(part, marks=pytest.mark.slow) for part in parts]
+
+
+def needs_compiler(chip: str):
+    """Skips the test where this machine cannot compile for the chip, with what to install for it."""
+    if told := compilers.missing(chip):
+        pytest.skip(told)
 
 
 class Made(NamedTuple):

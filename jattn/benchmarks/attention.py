@@ -128,8 +128,7 @@ def _measured(case: Case) -> list[Row]:
         title = f"{case.title}, {direction}"
         rows = contest.timed(title, contest.prepared(present, direction), case.rounds, case.turns)
         if case.ratio == MULTIPLY_ADD:
-            rows = [
-                contest.scaled(row, multiply_adds(first) / multiply_adds(case.calls[row.contender])) for row in rows
-            ]
+            least = multiply_adds(case.calls[rows[0].peer])
+            rows = [contest.scaled(row, least / multiply_adds(case.calls[row.contender])) for row in rows]
         found += rows + [Row(title, name, None, None, rows[0].peer, note=why) for name, why in absent.items()]
     return [row._replace(origin=entered[row.contender].call.origin) for row in found]

@@ -122,17 +122,18 @@ def made(function: Callable, call: Call, direction: str) -> Made:
 
 
 def reference(call: Call) -> Reference:
-    """What a contender must give, and how far it may be off: twice as far as the definition in the call's own precision,
-    and a unit in the last place of the largest value."""
+    """What a contender must give.
+
+    It may be off twice as far as the definition is in the call's own precision, and a unit in the last place more.
+    """
     gradient = jax.jit(directed(by_definition(call), GRADIENT))
     given = inputs(call)
     naive = gradient(given)
     with jax.enable_x64(True):
         wanted = gradient(jax.tree.map(_widened, given))
         wanted = jax.tree.map(np.asarray, wanted)
-    return Reference(
-        wanted, jax.tree.map(lambda want, found: 2 * _off(want, found) + _unit(want, found), wanted, naive)
-    )
+    allowed = jax.tree.map(lambda want, found: 2 * _off(want, found) + _unit(want, found), wanted, naive)
+    return Reference(wanted, allowed)
 
 
 def check(who: str, right: Reference, found: tuple) -> None:

@@ -134,6 +134,7 @@ def _solve(plan: Plan, own: dict, over_keys, look, first, zero: Float[Array, "h 
     top = over_keys(highest, zero - jnp.inf)
     some = top > -jnp.inf
     *_, tile = look(first)
+    degree = normalizer.degree(own, tile._replace(key=None))
 
     # each row stops by itself: steps as many as another row needs, maybe for later keys, would move its last bit
     def step(carry):
@@ -145,7 +146,9 @@ def _solve(plan: Plan, own: dict, over_keys, look, first, zero: Float[Array, "h 
             return sums[0] + weights.sum(-1), sums[1] + pull(jnp.ones_like(weights))[0]
 
         mass, slope = over_keys(sweep, (zero, zero))
-        move = jnp.where(moves, divide(mass - 1, slope), 0)
+        # Newton's step for mass^(1 / degree) = 1
+        above = -degree * mass * jnp.expm1(-jnp.log(jnp.where(mass > 0, mass, 1)) / degree)
+        move = jnp.where(moves, divide(above, slope), 0)
         z = z - move
         return count + 1, z, moves & (jnp.abs(move) > 4 * jnp.finfo(zero.dtype).eps * jnp.maximum(1, jnp.abs(z)))
 

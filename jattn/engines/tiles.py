@@ -106,9 +106,15 @@ def _group(heads: int, least: int, fit: int) -> int:
     )
 
 
+def platform() -> str:
+    """What a program that is traced now is for: the platform of `jax.default_device` where that is set, else JAX's."""
+    device = jax.config.jax_default_device
+    return jax.default_backend() if device is None else getattr(device, "platform", device)
+
+
 def sizes() -> Sizes:
-    """What suits the devices that JAX computes on."""
-    return SIZES.get(jax.default_backend(), SIZES["cpu"])
+    """What suits the platform that is traced for."""
+    return SIZES.get(platform(), SIZES["cpu"])
 
 
 def tile_sizes(length: int, keys: int) -> tuple[int, int]:

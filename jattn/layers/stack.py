@@ -10,6 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jattn.engines.tiles import platform
 from jattn.layers.buffers import Buffer
 from jattn.layers.flow import Flow, Places, for_layer
 
@@ -121,7 +122,7 @@ class Stack(nnx.Module):
             )
             return (x, shared), found
 
-        at_once = self.layers_at_once or (self.depth if jax.default_backend() == "cpu" else 1)
+        at_once = self.layers_at_once or (self.depth if platform() == "cpu" else 1)
         if at_once < self.depth:
             (x, shared), found = lax.scan(
                 period, (x, flow.shared), (stacked, jnp.arange(self.depth)), unroll=at_once

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jattn.engines import dense
+from jattn.engines.tiles import platform
 from jattn.mechanisms import Layout, Mechanism, Split, jax_nn
 from jattn.mechanisms.attention import Attention, attend
 from jattn.mechanisms.call import Arrays, Call, Given, Options, read
@@ -89,7 +90,7 @@ def dot_product_attention(
 def resolved(given: Given) -> Call:
     """The call of the arguments, by the implementation that is asked for, or else the one that serves it best."""
     call = read(given)
-    if given.implementation is None and jax.default_backend() == "gpu":
+    if given.implementation is None and platform() == "gpu":
         by_kernel = call._replace(options=call.options._replace(implementation="cudnn"))
         if not refusals(by_kernel):
             return by_kernel

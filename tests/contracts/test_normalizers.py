@@ -122,3 +122,23 @@ def test_merging_two_key_ranges_is_the_whole_or_refused(normalizer, tiles_that_d
             joined(made)
         return
     assert_close(readings(attended(dense, attention, made, buffers)), readings(joined(made)), 1e-12)
+
+
+@pytest.mark.parametrize(
+    "normalizer", [cls for cls in parts_of(Normalizer) if cls.kind == "threshold"], ids=lambda cls: cls.__name__
+)
+def test_mass_to_the_power_of_its_degree_is_convex_and_1_or_more_at_the_start(normalizer, float64):  # noqa: F811
+    part = normalizer()
+    made, buffers = make(Attention(normalizer=part))
+    own = Attention(normalizer=part).own(Variables(made.params, buffers))["normalizer"]
+    tile = row_tile(4)
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3, 37)) * 2)
+    seen = jnp.ones((1, 3, 37), bool)
+    begin = part.begin(own, logits.max(-1), tile)
+
+    def mass(z):
+        total = part.weights(own, logits, z[..., None], seen, tile).sum(-1)
+        return total ** (1 / jnp.asarray(part.degree(own, tile)))
+
+    found = np.stack([mass(begin + step) for step in np.linspace(0, 1, 50)])
+    assert (found[0] >= 1).all() and (np.diff(found, 2, 0) >= -1e-12).all()

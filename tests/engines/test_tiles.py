@@ -35,6 +35,16 @@ def test_tiles_fit_the_lengths(length, keys):
         assert -(-whole // size) * size - whole < -(-whole // size)
 
 
+def test_tiles_suit_the_device_that_is_traced_for(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert tiles.sizes() == tiles.SIZES["tpu"]
+    # a machine with an accelerator that is told to compute on its CPU
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert tiles.sizes() == tiles.SIZES["cpu"]
+    with jax.default_device("cpu"):
+        assert tiles.sizes() == tiles.SIZES["cpu"]
+
+
 def test_a_gpu_is_given_all_heads_of_large_tiles(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert tiles.tile_sizes(200, 16384) == (200, 2048)

@@ -44,6 +44,11 @@ class Normalizer(Part):
         """Threshold only: a z at which the weights sum to 1 or more, from the row's largest logit."""
         raise NotImplementedError
 
+    def degree(self, own: dict, tile: Tile) -> float | Float[Array, "h 1"]:
+        """Threshold only: a p of at least 1 for which the sum of weights to the power 1 / p is convex in z as well; the
+        nearer to a line it is, the fewer passes find z."""
+        return 1
+
     def null(self, own: dict, tile: Tile) -> tuple[Float[Array, "h t"], Float[Array, "h e"] | None] | None:
         """Exponential only: the level and value of one more key of every row; a value of None is 0."""
         return None

@@ -4,6 +4,8 @@ Source: Peters, Niculae, Martins, "Sparse Sequence-to-Sequence Models", ACL 2019
 default); Correia, Niculae, Martins, "Adaptively Sparse Transformers", EMNLP 2019, arXiv:1909.00015 (in attention).
 """
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -13,6 +15,8 @@ from jattn.parts.normalizers import Normalizer
 
 # engines look for z within 1 of its start, to a rounding of 1; 32 nats are more than the log of any number of keys
 LEAST_UNIT = 1 / 32
+# a power that a few products give costs a tenth of an exponential and a logarithm
+MOST_POWER = 4
 
 
 def unit(sparsity: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -29,15 +33,21 @@ def entmax(
     z: Float[Array, "h t 1"],
     seen: Bool[Array, "#h t s"],
     sparsity: Float[Array, "h 1 1"] | Float[Array, ""],
+    power: int | None = None,
 ) -> Float[Array, "h t s"]:
     """[1 + sparsity (s - z / unit)]_+ to the power 1 / sparsity, for sparsity = alpha - 1.
 
     The paper's [(alpha - 1) s - tau]_+ ^ (1 / (alpha - 1)) with tau = sparsity z / unit - 1: so written, it becomes
-    exp(s - z / unit) as alpha nears 1, and loses no bits there.
+    exp(s - z / unit) as alpha nears 1, and loses no bits there. `power` is 1 / sparsity where that is a small number.
     """
     height = sparsity * (logits - z / unit(sparsity))
     above = seen & (height > -1)
-    return jnp.where(above, jnp.exp(jnp.log1p(jnp.where(above, height, 0)) / sparsity), 0)
+    height = jnp.where(above, height, -1 if power else 0)
+    return (
+        lax.integer_pow(1 + height, power)
+        if power
+        else jnp.where(above, jnp.exp(jnp.log1p(height) * (1 / sparsity)), 0)
+    )
 
 
 @part
@@ -62,8 +72,13 @@ class Entmax(Normalizer):
         seen: Bool[Array, "#h t s"],
         tile: Tile,
     ) -> Float[Array, "h t s"]:
-        return entmax(logits, z, seen, jnp.asarray(self.alpha - 1, logits.dtype))
+        power = round(1 / (self.alpha - 1))
+        product = power <= MOST_POWER and math.isclose(power * (self.alpha - 1), 1)
+        return entmax(logits, z, seen, jnp.asarray(self.alpha - 1, logits.dtype), power if product else None)
 
     def begin(self, own: dict, top: Float[Array, "h t"], tile: Tile) -> Float[Array, "h t"]:
         # the largest logit alone has mass 1 here
         return top * unit(jnp.asarray(self.alpha - 1, top.dtype))
+
+    def degree(self, own: dict, tile: Tile) -> float:
+        return 1 / (self.alpha - 1)

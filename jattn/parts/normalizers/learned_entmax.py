@@ -44,3 +44,6 @@ class LearnedEntmax(Normalizer):
     def begin(self, own: dict, top: Float[Array, "h t"], tile: Tile) -> Float[Array, "h t"]:
         # the largest logit alone has mass 1 here
         return top * unit(sparsity(own["logit"][tile.place.head]).astype(top.dtype))[:, None]
+
+    def degree(self, own: dict, tile: Tile) -> Float[Array, "h 1"]:
+        return 1 / sparsity(own["logit"][tile.place.head])[:, None]

@@ -53,6 +53,16 @@ def test_jacobian_in_closed_form(alpha, float64):  # noqa: F811
     np.testing.assert_allclose(jacobian, np.diag(slope) - np.outer(slope, slope) / slope.sum(), atol=1e-13)
 
 
+@pytest.mark.parametrize("alpha", [1.25, 4 / 3, 1.5, 2.0])
+def test_powers_by_products_are_those_by_logarithms(alpha, float64):  # noqa: F811
+    logits = jnp.asarray(np.random.default_rng(2).normal(size=23))
+    # so near that the weights are the same to 1e-9, and no small number is the power
+    for read in (weights, jax.jacrev(weights)):
+        np.testing.assert_allclose(
+            read(logits, Entmax(alpha)), read(logits, Entmax(min(2.0, alpha + 1e-9) - 1e-9 * (alpha == 2))), atol=1e-8
+        )
+
+
 def test_alpha_of_2_is_sparsemax(float64):  # noqa: F811
     logits = jnp.asarray(np.random.default_rng(1).normal(size=23))
     for read in (weights, jax.jacrev(weights)):
