@@ -5,7 +5,7 @@ LIBRARIES = {
     **dict.fromkeys(("flax", "optax", "orbax", "grain", "matplotlib", "jsonargparse", "tqdm", "filelock"), "train"),
     "tensorflow_datasets": "train",
     "tensorboardX": "tensorboard",
-    **dict.fromkeys(("torch", "pyppmd"), "bench"),
+    **dict.fromkeys(("torch", "pyppmd", "tokamax"), "bench"),
     "libtpu": "tpu-compile",
     **dict.fromkeys(("jax_cuda12_plugin", "nvidia"), "gpu-compile"),
 }

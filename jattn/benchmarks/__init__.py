@@ -1,6 +1,7 @@
 """Measures time, memory and compression against named peers.
 
-A file of this folder that defines `measure(setting)` is a benchmark; it holds two settings, `FULL` and `SMOKE`.
+A file of this folder that defines `measure(setting)` is a benchmark; it holds two settings, `FULL` and `SMOKE`. What
+defines `pictures(rows)` too can be drawn.
 """
 
 import ast
@@ -13,6 +14,8 @@ from typing import NamedTuple
 from jattn import catalogue
 
 HOME = Path(__file__).parent
+# how the note of a contender begins that gave a wrong result, and was not timed
+REFUSED = "refused: "
 
 
 class Spread(NamedTuple):
@@ -27,7 +30,8 @@ class Row(NamedTuple):
     """What one contender took of one case: milliseconds a call, as a ratio to the peer's too, and memory in bytes.
 
     `temporary_bytes` is what the compiled program allocates beside its arguments and results, None where it cannot be
-    asked. A contender that does not work here has no times, and `note` says why.
+    asked. A contender that does not work here has no times, and `note` says why. `origin` is where the shape is from,
+    `length` the tokens where a case is measured at several.
     """
 
     case: str
@@ -37,6 +41,8 @@ class Row(NamedTuple):
     peer: str
     temporary_bytes: int | None = None
     note: str = ""
+    origin: str = ""
+    length: int | None = None
 
 
 @functools.cache

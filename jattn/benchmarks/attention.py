@@ -1,130 +1,134 @@
-"""Times attention, forward and with its gradient, beside `jax.nn.dot_product_attention`; compares the results first."""
+"""Times attention beside its peers and beside plain causal attention; compares each with the definition first.
 
-from collections.abc import Callable
+A gradient's time is that of the value and the gradients together.
+"""
+
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-import jattn
-from jattn.benchmarks import Row, turns
+from jattn.benchmarks import Row, contest
+from jattn.benchmarks.calls import FORWARD, GRADIENT, Call
+from jattn.benchmarks.contest import OURS
+from jattn.benchmarks.peers import BY_HAND, CUDNN, JAX, TOKAMAX, TORCH
 from jattn.mechanisms.attention import Attention
-from jattn.numerics import divide, x_log_x
-from jattn.parts.masks import Full, Mask
+from jattn.parts.masks import Full
 from jattn.parts.masks.causal import Causal
+from jattn.parts.masks.window import Window
+from jattn.parts.normalizers.entmax import Entmax
+from jattn.parts.normalizers.signed_softmax import SignedSoftmax
+from jattn.parts.scores.soft_cap import SoftCap
+from jattn.parts.scores.t5_bias import T5Bias
 
-HEADS, WIDTH = 4, 64
-PEER, BY_HAND, OURS = "jax.nn", "jax.numpy", "jattn"
-# by name: our mask, and what the peer takes for it
-MASKS: dict[str, tuple[Mask, dict]] = {"causal": (Causal(), {"is_causal": True}), "full": (Full(), {})}
-# of the largest value; two float32 results over 4096 keys, summed in different orders, differ by a few times 1e-7 of it
-TOLERANCE = 1e-5
+PLAIN = "causal"
+# what a ratio is of
+TIME, MULTIPLY_ADD = "time", "time per multiply-add"
 
 
 class Case(NamedTuple):
-    """One shape and mask; `turns` are calls a round, `reads` what of the result is used: "out", or "entropy" too."""
+    """Contenders that take turns: `peers` by name, which do what the first of our `calls` does, and our calls.
 
-    mask: str
-    length: int
-    rounds: int
-    turns: int
-    batch: int = 1
-    reads: str = "out"
+    Ratios are to the first contender, of what `ratio` names.
+    """
+
+    title: str
+    calls: dict[str, Call]
+    peers: tuple[str, ...] = ()
+    directions: tuple[str, ...] = (FORWARD, GRADIENT)
+    ratio: str = TIME
+    rounds: int = 5
+    turns: int = 1
+    devices: tuple[str, ...] = ("cpu", "gpu", "tpu")
+
+
+def _causal(**parts) -> Attention:
+    return Attention(mask=Causal(), **parts)
+
+
+BASE = Call(4096, "Transformer base's heads, Llama 2's context")
+LONG = BASE._replace(length=8192, origin="Llama 3's context")
+
+
+def _bfloat16(length: int) -> Case:
+    call = Call(length, "PaLM's dtype", batch=max(1, 8192 // length), dtype="bfloat16")
+    ours = {OURS: call, f"{OURS}, entropy read": call._replace(reads="entropy")}
+    return Case(f"causal, {call.batch} of {length} tokens, bfloat16", ours, (CUDNN,), turns=5, devices=("gpu",))
 
 
 FULL = (
-    Case("causal", 256, 5, 20, batch=2),
-    Case("full", 256, 5, 20, batch=2),
-    Case("causal", 1024, 5, 4),
-    Case("full", 1024, 5, 4),
-    Case("causal", 1024, 5, 4, reads="entropy"),
-    Case("full", 2048, 3, 2),
-    # the peer's gradient takes seconds and a GiB here
-    Case("causal", 4096, 3, 1),
+    # the peer's gradient takes seconds and a GiB
+    Case("causal, 4096 tokens, 8 heads of 64", {OURS: BASE}, (JAX, TORCH, TOKAMAX)),
+    Case(
+        "full, 8 of 197 tokens, 12 heads of 64",
+        {OURS: Call(197, "ViT-B/16", heads=12, batch=8, attention=Attention(mask=Full()))},
+        (JAX, TORCH),
+        turns=10,
+    ),
+    Case(
+        "causal, 1024 tokens, 12 heads of 64, entropy read",
+        {OURS: Call(1024, "GPT-2", heads=12, reads="entropy")},
+        (BY_HAND,),
+        turns=2,
+    ),
+    Case(
+        f"{MULTIPLY_ADD}, causal",
+        {
+            "4096 tokens": BASE,
+            "1009 tokens": BASE._replace(length=1009, origin="a prime"),
+            "4095 tokens": BASE._replace(length=4095, origin="a context without its last token"),
+            "5000 tokens": BASE._replace(length=5000, origin="no power of two"),
+            "2 heads": BASE._replace(heads=2, origin="jattn train's default"),
+            "16 heads": BASE._replace(heads=16, origin="BERT-large"),
+            "width 128": BASE._replace(width=128, origin="Llama 2"),
+        },
+        ratio=MULTIPLY_ADD,
+    ),
+    Case(
+        "8192 tokens, 8 heads of 64",
+        {
+            PLAIN: LONG,
+            "window 256": LONG._replace(attention=Attention(mask=Window(256)), origin="Longformer"),
+            "64 packed documents of 128": LONG._replace(documents=64, origin="BERT's 128"),
+        },
+    ),
+    Case(
+        "what parts cost, 4096 tokens, 8 heads of 64",
+        {
+            PLAIN: BASE,
+            "entropy read": BASE._replace(reads="entropy"),
+            "learned T5 bias": BASE._replace(attention=_causal(score=T5Bias()), origin="T5"),
+            "soft cap": BASE._replace(attention=_causal(score=SoftCap()), origin="Gemma 2"),
+            "dropout 0.1": BASE._replace(attention=_causal(dropout=0.1), origin="Transformer base"),
+            "signed softmax": BASE._replace(attention=_causal(normalizer=SignedSoftmax()), origin="Cog Attention"),
+            "entmax 1.5": BASE._replace(attention=_causal(normalizer=Entmax()), origin="Correia et al. 2019"),
+        },
+        directions=(GRADIENT,),
+    ),
+    *map(_bfloat16, (1024, 4096, 32768)),
 )
-SMOKE = (Case("causal", 24, 1, 1, batch=2, reads="entropy"),)
+SMOKE = (Case("causal, 2 of 24 tokens", {OURS: Call(24, "none", heads=2, width=8, batch=2)}, (JAX, TORCH), rounds=1),)
 
 
 def measure(setting: tuple[Case, ...]) -> list[Row]:
     """A row for each case, direction and contender; temporary memory is that of the compiled program."""
-    return [row for case in setting for row in _measured(case)]
+    return [row for case in setting if jax.default_backend() in case.devices for row in _measured(case)]
 
 
-def contenders(case: Case) -> dict[str, Callable]:
-    """Functions from query, key and value to the output, and to the rows' entropy where it is read."""
-    mask, same = MASKS[case.mask]
-    attention = Attention(mask=mask)
-
-    def peer(q, k, v):
-        return jax.nn.dot_product_attention(q, k, v, **same), None
-
-    def by_hand(q, k, v):
-        return literal(q, k, v, jnp.tril(jnp.ones((case.length, case.length), bool)) if same else None)
-
-    def ours(q, k, v):
-        out, stats, _ = jattn.attend(q, k, v, attention)
-        return out, stats.entropy if case.reads == "entropy" else None
-
-    # the peer has no entropy to give: it stays the measure, and what one would write instead runs beside it
-    return {PEER: peer, **({BY_HAND: by_hand} if case.reads == "entropy" else {}), OURS: ours}
-
-
-def literal(
-    q: Float[Array, "b t h d"], k: Float[Array, "b s h d"], v: Float[Array, "b s h e"], seen
-) -> tuple[Float[Array, "b t h e"], Float[Array, "b t h"]]:
-    """Softmax attention and its entropy as one would write them down."""
-    logits = jnp.einsum("bthd,bshd->bths", q, k) * q.shape[-1] ** -0.5
-    if seen is not None:
-        logits = jnp.where(seen[None, :, None, :], logits, -jnp.inf)
-    weights = jax.nn.softmax(logits)
-    return jnp.einsum("bths,bshe->bthe", weights, v), -x_log_x(weights).sum(-1)
-
-
-def directions(function: Callable) -> dict[str, Callable]:
-    """The function itself, and its gradients from given ones of the results, the results among them."""
-
-    def forward(arrays, cotangents):
-        return function(*arrays)
-
-    def gradient(arrays, cotangents):
-        results, pull = jax.vjp(function, *arrays)
-        return results, pull((cotangents[0], None if results[1] is None else cotangents[1]))
-
-    return {"forward": forward, "gradient": gradient}
-
-
-def compare(case: str, reference, found) -> None:
-    """Refuses results that differ: the time of a wrong answer says nothing."""
-    for right, ours in zip(jax.tree.leaves(reference), jax.tree.leaves(found), strict=True):
-        apart = float(divide(jnp.abs(ours - right).max(), jnp.abs(right).max()))
-        # written so that a NaN is refused too
-        if not apart <= TOLERANCE:
-            raise FloatingPointError(
-                f"Results are compared before they are timed, and may differ by {TOLERANCE} of the largest value, got "
-                f"{apart:.1e} for {case}; mend the attention first."
-            )
+def multiply_adds(call: Call) -> int:
+    """How many a causal call needs for its logits; as many again for its output, and backward in proportion."""
+    return call.batch * call.heads * call.width * call.length * (call.length + 1) // 2
 
 
 def _measured(case: Case) -> list[Row]:
-    shape = (case.batch, case.length, HEADS, WIDTH)
-    *arrays, g_out = (jax.random.normal(jax.random.key(n), shape) for n in range(4))
-    g_entropy = jax.random.normal(jax.random.key(4), shape[:3])
-    functions = {name: directions(function) for name, function in contenders(case).items()}
+    first, *_ = case.calls.values()
+    entered = contest.entered(dict.fromkeys(case.peers, first), case.calls)
+    present, absent = contest.checked(case.title, entered, case.directions)
     found = []
-    for direction in ("forward", "gradient"):
-        title = f"{case.mask}, {case.batch} of {case.length}{', entropy' * (case.reads != 'out')}, {direction}"
-        made, memory, results = {}, {}, {}
-        for name, own in functions.items():
-            call, memory[name] = turns.compiled(own[direction], arrays, (g_out, g_entropy))
-            made[name] = _turn(call, arrays, (g_out, g_entropy))
-            results[name] = made[name]()
-        # last but one stands who computes the same
-        compare(title, list(results.values())[-2], results[OURS])
-        del results
-        found += turns.rows(title, turns.interleaved(made, case.rounds, case.turns), PEER, memory, {})
-    return found
-
-
-def _turn(call: Callable, *arguments) -> turns.Turn:
-    return lambda: jax.block_until_ready(call(*arguments))
+    for direction in case.directions:
+        title = f"{case.title}, {direction}"
+        rows = contest.timed(title, contest.prepared(present, direction), case.rounds, case.turns)
+        if case.ratio == MULTIPLY_ADD:
+            least = multiply_adds(case.calls[rows[0].peer])
+            rows = [contest.scaled(row, least / multiply_adds(case.calls[row.contender])) for row in rows]
+        found += rows + [Row(title, name, None, None, rows[0].peer, note=why) for name, why in absent.items()]
+    return [row._replace(origin=entered[row.contender].call.origin) for row in found]

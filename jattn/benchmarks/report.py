@@ -10,17 +10,41 @@ import jax
 
 from jattn.benchmarks import Row, Spread
 
-LIBRARIES = ("jattn", "jax", "jaxlib", "torch")
+LIBRARIES = ("jattn", "jax", "jaxlib", "torch", "tokamax")
 PROCESSORS = Path("/proc/cpuinfo")
+
+
+HEAD = ("case", "tokens", "shape from", "contender", "ms", "ratio", "to", "temporary MiB", "note")
 
 
 def table(rows: Iterable[Row]) -> str:
     """Aligned lines, one a contender: times with the range of the rounds, their ratio to the peer, memory, a note."""
-    head = ("case", "contender", "ms", "ratio", "to", "temporary MiB", "")
-    cells = [head, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    cells = _filled(rows)
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = ("  ".join(f"{cell:<{n}}" for cell, n in zip(line, widths, strict=True)) for line in cells)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown(command: str, rows: Iterable[Row], pictures: Iterable[str]) -> str:
+    """The same as a section of a page: the command, machine and versions, a table, and pictures by their paths."""
+    head, *lines = _filled(rows)
+    where = ", ".join(f"{name} {value}" for name, value in {**machine(), **versions()}.items())
+    told = [f"`{command}`; {where}.", "", _line(head), "|" + "---|" * len(head), *map(_line, lines)]
+    for path in pictures:
+        told += ["", f"![{Path(path).stem.replace('_', ' ')}]({path})"]
+    return "\n".join(told)
+
+
+def renewed(page: str, name: str, section: str) -> str:
+    """A page with the section between the marks of that name, which are put at its end where it has none yet."""
+    first, last = f"<!-- jattn bench {name} -->", f"<!-- end of jattn bench {name} -->"
+    before, found, rest = page.partition(first)
+    if not found:
+        before, rest = f"{page.rstrip()}\n\n## {name}\n\n".lstrip(), f"{last}\n"
+    _, found, behind = rest.partition(last)
+    if not found:
+        raise ValueError(f"A page that holds {first} must hold {last} below it, got none; write it there.")
+    return f"{before}{first}\n\n{section}\n\n{last}{behind}"
 
 
 def record(found: dict[str, list[Row]]) -> dict:
@@ -58,18 +82,31 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _filled(rows: Iterable[Row]) -> list[tuple[str, ...]]:
+    """The head and a line a row, without columns that no row fills."""
+    lines = [_cells(row) for row in rows]
+    kept = [column for column in range(len(HEAD)) if any(line[column] for line in lines)]
+    return [tuple(line[column] for column in kept) for line in [HEAD, *lines]]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     # against itself a contender is 1, always
-    ratio = "1" if row.contender == row.peer else _shown(row.ratio, 2)
+    ratio = "1" if row.contender == row.peer and row.milliseconds else _shown(row.ratio, 2)
     memory = "" if row.temporary_bytes is None else f"{row.temporary_bytes / 2**20:.1f}"
-    return row.case, row.contender, _shown(row.milliseconds, 1), ratio, row.peer, memory, row.note
+    tokens = "" if row.length is None else str(row.length)
+    times = _shown(row.milliseconds, 1)
+    return row.case, tokens, row.origin, row.contender, times, ratio, row.peer, memory, row.note
 
 
 def _shown(spread: Spread | None, digits: int) -> str:
     if spread is None:
         return ""
-    # three digits at least, where the figure is small
-    digits = max(digits, 2) if spread.median < 10 else digits
+    # three digits, or two where the figure is small
+    digits = max(digits, 3 if spread.median < 0.1 else 2) if spread.median < 10 else digits
     return f"{spread.median:.{digits}f} ({spread.low:.{digits}f} to {spread.high:.{digits}f})"
 
 

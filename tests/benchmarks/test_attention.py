@@ -1,57 +1,70 @@
-"""What is timed beside each other computes the same."""
+"""The cases, and the rows they give."""
+
+import sys
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from jattn.benchmarks import attention
-from jattn.benchmarks.attention import BY_HAND, OURS, PEER, Case
+from jattn.benchmarks import REFUSED, attention, calls, contest, peers
+from jattn.benchmarks.attention import FULL, OURS, SMOKE
+from jattn.benchmarks.calls import FORWARD, GRADIENT, Call
+
+BESIDE = [(peers.JAX, peers.JAX), (peers.TORCH, peers.JAX), (OURS, peers.JAX), (OURS, peers.TORCH)]
 
 
-def _results(case, direction):
-    shape = (case.batch, case.length, 2, 8)
-    *arrays, g_out = (jax.random.normal(jax.random.key(n), shape) for n in range(4))
-    cotangents = (g_out, jax.random.normal(jax.random.key(4), shape[:3]))
-    functions = attention.contenders(case)
-    return {
-        name: jax.jit(attention.directions(each)[direction])(arrays, cotangents) for name, each in functions.items()
-    }
+def test_a_case_gives_each_direction_and_contender_a_row_with_its_memory():
+    pytest.importorskip("torch", reason="a peer is in the extra `bench`")
+    rows = attention.measure(SMOKE)
+    (case,) = SMOKE
+    assert [(row.contender, row.peer) for row in rows] == BESIDE * 2
+    assert [row.case for row in rows[::4]] == [f"{case.title}, {each}" for each in (FORWARD, GRADIENT)]
+    assert all(row.milliseconds.low > 0 and row.origin == case.calls[OURS].origin for row in rows)
+    assert all((row.temporary_bytes is None) == (row.contender == peers.TORCH) for row in rows)
 
 
-@pytest.mark.parametrize("mask", attention.MASKS)
-@pytest.mark.parametrize("direction", ["forward", "gradient"])
-def test_ours_equals_the_peer_and_what_one_writes_by_hand(mask, direction):
-    # both in float32: a sum of 13 terms in another order
-    case = Case(mask, 13, 1, 1, batch=2)
-    plain, read = _results(case, direction), _results(case._replace(reads="entropy"), direction)
-    attention.compare(mask, plain[PEER], plain[OURS])
-    attention.compare(mask, read[BY_HAND], read[OURS])
-    # the entropy and its cotangent count: the peer's results have none
-    assert len(jax.tree.leaves(read[OURS])) == len(jax.tree.leaves(plain[OURS])) + 1
+def test_a_wrong_contender_is_a_row_without_times_and_a_case_without_a_right_one_is_refused(monkeypatch):
+    right = calls.ours
+
+    def wrong(call):
+        return lambda smooth, segments: (1.001 * right(call)(smooth, segments)[0], None)
+
+    monkeypatch.setattr(calls, "ours", wrong)
+    case = SMOKE[0]._replace(peers=(peers.JAX,))
+    for peer, ours in zip(*[iter(attention.measure((case,)))] * 2, strict=True):
+        assert peer.milliseconds and not ours.milliseconds and ours.note.startswith(REFUSED)
+        assert f"for {OURS}, {case.title}, forward; mend it first" in ours.note
+    monkeypatch.setattr(contest, "timed", lambda *_: pytest.fail("timed"))
+    with pytest.raises(FloatingPointError, match=f"for {OURS}"):
+        attention.measure((case._replace(peers=()),))
 
 
-def test_the_literal_entropy_of_equal_logits_is_the_log_of_the_keys_seen():
-    zero = jnp.zeros((1, 5, 1, 4))
-    _, entropy = attention.literal(zero, zero, zero, jnp.tril(jnp.ones((5, 5), bool)))
-    np.testing.assert_allclose(entropy[0, :, 0], np.log(np.arange(1, 6)), rtol=1e-6, atol=1e-6)
+def test_an_absent_peer_is_a_row_without_times(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    *others, absent = attention.measure((SMOKE[0]._replace(directions=(FORWARD,)),))
+    assert [row.contender for row in others] == [peers.JAX, OURS]
+    assert absent.contender == peers.TORCH and absent.milliseconds is None and "needs torch" in absent.note
 
 
-@pytest.mark.parametrize("wrong", [1.001, np.nan])
-def test_a_wrong_result_is_not_timed(wrong):
-    right = jnp.ones(3)
-    attention.compare("case", (right, None), (right, None))
-    with pytest.raises(FloatingPointError, match=r"^Results .* for case; mend the attention first\.$"):
-        attention.compare("case", (right, None), (right * wrong, None))
+def test_a_ratio_per_multiply_add_makes_up_for_the_work(monkeypatch):
+    # a call of four times the multiply-adds in twice the time takes half of it for each
+    few, many = Call(7, heads=2, width=8), Call(7, heads=4, width=16)
+    assert attention.multiply_adds(few) == 2 * 8 * (1 + 2 + 3 + 4 + 5 + 6 + 7)
+    monkeypatch.setattr(contest.turns, "interleaved", lambda made, *_: dict(zip(made, ([2.0], [4.0]), strict=True)))
+    case = attention.Case("case", {"few": few, "many": many}, directions=(FORWARD,), ratio=attention.MULTIPLY_ADD)
+    assert [row.ratio.median for row in attention.measure((case,))] == [1, 0.5]
 
 
-def test_a_case_gives_each_direction_and_contender_a_row_with_its_memory(monkeypatch):
-    # what is compared must be each pair that is timed
-    pairs = []
-    monkeypatch.setattr(attention, "compare", lambda title, *_: pairs.append(title))
-    rows = attention.measure(attention.SMOKE)
-    (case,) = attention.SMOKE
-    assert [row.contender for row in rows] == [PEER, BY_HAND, OURS] * 2
-    titles = [f"{case.mask}, {case.batch} of {case.length}, entropy, {each}" for each in ("forward", "gradient")]
-    assert [row.case for row in rows[::3]] == titles == pairs
-    assert all(row.temporary_bytes > 0 and row.milliseconds.low > 0 and row.peer == PEER for row in rows)
+def test_cases_of_another_device_are_left_out():
+    case = SMOKE[0]._replace(devices=("gpu",))
+    assert attention.measure((case,)) == []
+
+
+@pytest.mark.parametrize("case", FULL, ids=lambda case: case.title)
+def test_every_shape_has_an_origin_and_every_case_traces(case):
+    assert all(peer in peers.PEERS for peer in case.peers)
+    for call in case.calls.values():
+        assert call.origin
+        given = jax.eval_shape(lambda call=call: calls.inputs(call))
+        (out, entropy), grads = jax.eval_shape(calls.directed(calls.ours(call), GRADIENT), given)
+        assert out.shape == (call.batch, call.length, call.heads, call.width) and out.dtype == call.dtype
+        assert (entropy is not None) == (call.reads == "entropy") and grads[2].shape == out.shape

@@ -6,8 +6,8 @@ from jattn import benchmarks
 
 
 def test_every_file_that_measures_is_a_benchmark_and_no_other():
-    assert {"attention", "training_step"} <= set(benchmarks.names())
-    assert not {"compressors", "report", "turns", "__init__"} & set(benchmarks.names())
+    assert {"attention", "attention_lengths", "training_step"} <= set(benchmarks.names())
+    assert not {"calls", "compressors", "contest", "peers", "report", "turns", "__init__"} & set(benchmarks.names())
 
 
 @pytest.mark.parametrize("name", benchmarks.names())
@@ -21,7 +21,7 @@ def test_a_name_is_read_as_a_command_line_may_write_it():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match=r"^There is no benchmark 'atention'; the nearest is attention\.$"):
-        benchmarks.load("atention")
+    with pytest.raises(ValueError, match=r"^There is no benchmark 'savs'; the nearest is saves\.$"):
+        benchmarks.load("savs")
     with pytest.raises(ValueError, match=r"there are attention, .*training_step\.$"):
         benchmarks.load("zzz")

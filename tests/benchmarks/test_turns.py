@@ -24,7 +24,7 @@ def test_a_ratio_is_that_of_one_round_and_not_of_two_medians():
     peer, own = turns.rows("case", taken, "peer", {"own": 7}, {"own": "words"})
     assert peer.ratio == (1, 1, 1) and peer.temporary_bytes is None and peer.note == ""
     assert own.milliseconds == Spread(3, 1, 8) and own.ratio == Spread(0.5, 0.5, 2)
-    assert own[-3:] == ("peer", 7, "words") and own.case == "case"
+    assert own[4:7] == ("peer", 7, "words") and own.case == "case"
 
 
 def test_temporary_memory_is_that_of_the_program_and_grows_with_it():

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from jattn import benchmarks, cli
-from jattn.benchmarks import attention, training_step
+from jattn.benchmarks import Row, Spread, attention, attention_lengths, training_step
 
 
 def test_a_tiny_round_of_each_prints_and_writes_the_same(tmp_path, capsys):
@@ -35,22 +35,52 @@ def test_only_the_named_are_measured_in_the_order_named(monkeypatch, capsys):
     assert order[2:] == [(attention, attention.SMOKE)]
 
 
+def test_a_page_is_renewed_and_shows_the_pictures_from_where_it_lies(tmp_path, monkeypatch):
+    page, folder = tmp_path / "page.md", tmp_path / "drawn" / "here"
+    page.write_text("# By hand\n", encoding="utf-8")
+    row = Row("forward", "jattn", Spread(1, 1, 1), Spread(1, 1, 1), "jax.nn", 2**20, length=64)
+    monkeypatch.setattr(attention_lengths, "measure", lambda setting: [row])
+    command = ["bench", "attention_lengths", "--markdown", str(page), "--pictures", str(folder)]
+    assert cli.main(command) == cli.main(command) == 0
+    told = page.read_text(encoding="utf-8")
+    assert told.startswith("# By hand\n") and told.count("`jattn bench attention_lengths`; cores ") == 1
+    assert "![attention lengths time](drawn/here/attention_lengths_time.png)" in told
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "attention_lengths_memory.png",
+        "attention_lengths_time.png",
+    ]
+
+
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["attenton"], "There is no benchmark 'attenton'; the nearest is attention."),
+        (["attenton"], "There is no benchmark 'attenton'; the nearest are attention, attention_lengths."),
         # refused before the first is measured
-        (["--only", "attention", "zzz"], "There is no benchmark 'zzz'; there are attention, saves, training_step"),
+        (
+            ["--only", "attention", "zzz"],
+            "There is no benchmark 'zzz'; there are attention, attention_lengths, saves, training_step",
+        ),
         (["--smoke", "attention"], "--smoke takes no value, got 'attention'; write it alone."),
         (
             ["--json", "nowhere/figures.json"],
             "--json must name a file that can be written, got 'nowhere/figures.json': No such",
+        ),
+        (
+            ["--markdown", "nowhere/page.md"],
+            "--markdown must name a file that can be written, got 'nowhere/page.md': No such",
+        ),
+        (["--pictures", "file/there"], "--pictures must name a folder, or one that can be made, got 'file/there': "),
+        (
+            ["--markdown", "cut.md"],
+            "must hold <!-- end of jattn bench attention --> below it, got none; write it there.",
         ),
         (["--onyl", "attention"], "jattn bench has no option --onyl; the nearest are --only, --json."),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_measured(words, sentence, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "cut.md").write_text("<!-- jattn bench attention -->\n", encoding="utf-8")
     monkeypatch.setattr(attention, "measure", lambda setting: pytest.fail("measured"))
     code, told = refused("bench", *words)
     assert code == 2 and sentence in told
@@ -58,7 +88,8 @@ def test_bad_input_is_refused_before_anything_is_measured(words, sentence, refus
 
 def test_without_torch_the_others_are_measured_and_one_sentence_names_the_extra(monkeypatch, capsys, refused):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(attention, "measure", lambda setting: [])
+    for module in (attention, attention_lengths):
+        monkeypatch.setattr(module, "measure", lambda setting: [])
     assert cli.main(["bench", "--smoke"]) == 0
     shown = capsys.readouterr()
     sentence = 'needs torch, which is not installed; pip install "jattn[bench]" brings it.\n'
@@ -69,8 +100,15 @@ def test_without_torch_the_others_are_measured_and_one_sentence_names_the_extra(
 
 def test_a_wrong_result_is_one_sentence_and_code_1(monkeypatch, refused):
     def wrong(setting):
-        attention.compare("case", (1.0,), (2.0,))
+        raise FloatingPointError("What is timed must be right; mend it first.")
 
     monkeypatch.setattr(attention, "measure", wrong)
-    code, told = refused("bench", "--only", "attention")
-    assert code == 1 and "mend the attention" in told
+    assert refused("bench", "--only", "attention") == (1, "What is timed must be right; mend it first.\n")
+
+
+def test_a_contender_that_was_refused_is_told_and_code_1(monkeypatch, capsys):
+    row = Row("case", "jattn", None, None, "jax.nn", note="refused: it is wrong.")
+    monkeypatch.setattr(attention, "measure", lambda setting: [row, row])
+    assert cli.main(["bench", "attention"]) == 1
+    shown = capsys.readouterr()
+    assert "jattn" in shown.out and shown.err == "refused: it is wrong.\n"
