@@ -1,5 +1,6 @@
 """One call of attention that is timed, and what its results must equal: those of the definition, in float64."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ import jattn
 from jattn.benchmarks import turns
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
-from jattn.mechanisms.dot_product import Dense
 from jattn.part import Dims, Variables
 from jattn.parts.masks.causal import Causal
 
@@ -80,21 +80,21 @@ def inputs(call: Call) -> Inputs:
 
 def ours(call: Call) -> Callable:
     """From `smooth` and segments to the output, and to the rows' entropy where it is read."""
-    return _attends(call, call.attention, lambda params: params)
+    return _attends(call, call.attention)
 
 
 def by_definition(call: Call) -> Callable:
     """The same by all pairs at once."""
-    return _attends(call, Dense(call.attention), lambda params: {"inner": params})
+    return _attends(call, dataclasses.replace(call.attention, implementation="dense"))
 
 
-def _attends(call: Call, mechanism: Any, placed: Callable) -> Callable:
+def _attends(call: Call, attention: Attention) -> Callable:
     rng = jax.random.key(6) if call.attention.dropout else None
 
     def function(smooth, segments):
         *arrays, params = smooth
         found = jattn.attend(
-            *arrays, mechanism, variables=Variables(placed(params), {}), rng=rng, layout=Layout(segments=segments)
+            *arrays, attention, variables=Variables(params, {}), rng=rng, layout=Layout(segments=segments)
         )
         return found.out, found.stats.entropy if call.reads == "entropy" else None
 
