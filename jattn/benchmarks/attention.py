@@ -36,7 +36,7 @@ class Case(NamedTuple):
     peers: tuple[str, ...] = ()
     directions: tuple[str, ...] = (FORWARD, GRADIENT)
     ratio: str = TIME
-    rounds: int = 5
+    rounds: int = 3
     turns: int = 1
     devices: tuple[str, ...] = ("cpu", "gpu", "tpu")
 
@@ -62,12 +62,14 @@ FULL = (
         "full, 8 of 197 tokens, 12 heads of 64",
         {OURS: Call(197, "ViT-B/16", heads=12, batch=8, attention=Attention(mask=Full()))},
         (JAX, TORCH),
+        rounds=7,
         turns=10,
     ),
     Case(
         "causal, 1024 tokens, 12 heads of 64, entropy read",
         {OURS: Call(1024, "GPT-2", heads=12, reads="entropy")},
         (BY_HAND,),
+        rounds=7,
         turns=2,
     ),
     Case(
