@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from typing import NamedTuple
 
 import jax
@@ -54,6 +55,11 @@ def needs_compiler(chip: str):
     """Skips the test where this machine cannot compile for the chip, with what to install for it."""
     if told := compilers.missing(chip):
         pytest.skip(told)
+
+
+def own_lines(stderr: str) -> list[str]:
+    """What a command wrote to its standard error, without the log of jaxlib, whose CUDA plugin misses a driver."""
+    return [line for line in stderr.splitlines() if not re.match(r"[IW]\d{4} |WARNING: All log messages before", line)]
 
 
 class Made(NamedTuple):

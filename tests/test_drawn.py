@@ -224,7 +224,8 @@ def defined(form: Form, smooth: dict, seen: np.ndarray, weights: tuple, dtype: t
     if "bias" in smooth:
         grads["bias"] = kept(summed_to(dlogits, smooth["bias"].shape))
     if "scale" in smooth:
-        grads["scale"] = kept((dlogits * products).sum())
+        # one after the other: NumPy's sum by pairs errs less than a sum of JAX
+        grads["scale"] = kept(np.cumsum(kept(dlogits * products))[-1:].sum())
     return (np.moveaxis(out, -3, -2), np.moveaxis(normalizer[..., 0], -1, -2)), grads
 
 
@@ -247,14 +248,14 @@ def readings(form: Form, given: Given) -> tuple[tuple, tuple, tuple]:
 def faults(form: Form, given: Given) -> list[str]:
     """What is further from float64 than twice the definition's error in the dtype and one unit in the last place.
 
-    That error is the largest over the array, in a small call of this one and of three with other numbers: over a few
+    That error is the largest over the array, in a small call of this one and of seven with other numbers: over a few
     elements, or the one of a scale, it may be 0 by luck.
     """
     exact, naive, arrays = readings(form, given)
     got = ours(form)(*arrays)
     pairs = [(exact, naive)]
     if math.prod(form.tokens) < SMALL:
-        pairs += [readings(form, given._replace(seed=given.seed + n))[:2] for n in (1, 2, 3)]
+        pairs += [readings(form, given._replace(seed=given.seed + n))[:2] for n in range(1, 8)]
     errors = [jax.tree.map(lambda a, b: np.abs(finite(a) - finite(b)).max(initial=0), *pair) for pair in pairs]
     found = []
     paths = jax.tree_util.tree_leaves_with_path(exact)

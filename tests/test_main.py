@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.support import own_lines
+
 
 def _jattn(*words):
     return subprocess.run([sys.executable, "-m", "jattn", *words], capture_output=True, text=True, timeout=120)
@@ -16,4 +18,4 @@ def test_the_catalogue_prints_its_lines():
 def test_a_wrong_option_is_one_line_and_code_2():
     got = _jattn("plot", "--dri", "x")
     assert got.returncode == 2 and got.stdout == ""
-    assert got.stderr == "jattn plot has no option --dri; the nearest is --dir.\n"
+    assert own_lines(got.stderr) == ["jattn plot has no option --dri; the nearest is --dir."]
