@@ -6,7 +6,7 @@ from pathlib import Path
 
 # a user who runs the suite on a machine with an accelerator still tests on the CPU, whose numbers are known
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# compiling is most of the suite's time, half of it in passes of LLVM and code of fusions that short tests never earn back
+# compiling is most of the suite's time, half of it in passes of LLVM and fusions that short tests never earn back
 FASTER = (
     "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
 )
