@@ -1,7 +1,5 @@
 """Tests that the first signal asks and the second one stops."""
 
-import gc
-import os
 import signal
 import threading
 
@@ -10,21 +8,12 @@ import pytest
 from jattn.training.stopping import Stopping
 
 
-@pytest.fixture
-def uncollected():
-    """No collection of garbage meanwhile: what is raised in a callback of one is written and ignored."""
-    gc.disable()
-    yield
-    gc.enable()
-
-
-@pytest.mark.usefixtures("uncollected")
 def test_the_first_asks_and_the_second_stops(capfd):
     with pytest.raises(KeyboardInterrupt), Stopping() as stopping:
         assert not stopping.asked
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stopping.asked and "once more stops at once" in capfd.readouterr().err
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_what_was_there_before_is_there_after():

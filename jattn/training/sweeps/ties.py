@@ -1,9 +1,11 @@
 """Ties a process to the sweep that began it, so that a sweep that was killed leaves none behind."""
 
 import ctypes
+import functools
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 # what a child is told in its environment: the process that began it, and the name of the run that it is meant to be
@@ -27,7 +29,7 @@ def tie() -> str | None:
     if parent is None:
         return None
     if sys.platform == "linux":
-        signal.signal(signal.SIGUSR1, _orphaned)
+        signal.signal(signal.SIGUSR1, functools.partial(_orphaned, threading.Lock()))
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGUSR1, 0, 0, 0)
     # the parent may have gone before that; an orphan has another one
     if os.getppid() != int(parent):
@@ -35,7 +37,8 @@ def tie() -> str | None:
     return name
 
 
-def _orphaned(number: int, frame: FrameType | None) -> None:
+def _orphaned(passed_on: threading.Lock, number: int, frame: FrameType | None) -> None:
     """Passes one signal on: the kernel sends one for each thread of a parent that is killed, and two would not save."""
-    signal.signal(number, lambda *_: None)
-    os.kill(os.getpid(), signal.SIGTERM)
+    # in one step, for the next signal may strike inside this function
+    if passed_on.acquire(blocking=False):
+        os.kill(os.getpid(), signal.SIGTERM)
