@@ -35,6 +35,12 @@ MASKS = [mask() for mask in parts_of(Mask)] + [
     ~(Causal() & Window(left=(1, 2, 3, 4))),
 ]
 every_mask = pytest.mark.parametrize("mask", MASKS, ids=repr)
+# where data decide too, every second one shows it
+some_masks = pytest.mark.parametrize(
+    "mask",
+    [pytest.param(mask, marks=pytest.mark.slow) if n % 2 else mask for n, mask in enumerate(MASKS)],
+    ids=repr,
+)
 
 
 @pytest.fixture
@@ -99,7 +105,7 @@ def test_reach_takes_traced_numbers(mask):
         np.testing.assert_array_equal(a, b)
 
 
-@every_mask
+@some_masks
 def test_tiled_equals_dense_with_padding_and_an_empty_row(mask, tiles_that_divide_nothing):
     assert_tiled_equals_dense(Attention(mask=mask), padded_layout())
 

@@ -51,7 +51,7 @@ def test_tiled_equals_dense_with_padding_and_an_empty_row(normalizer, tiles_that
     assert_tiled_equals_dense(Attention(normalizer=normalizer(), mask=Causal()), padded_layout())
 
 
-@every_normalizer
+@each_kind
 def test_tiled_equals_dense_where_keys_outnumber_queries(normalizer, tiles_that_divide_nothing):
     assert_tiled_equals_dense(Attention(normalizer=normalizer()), tokens=29, keys=53, heads=(4, 1, 2))
 

@@ -148,7 +148,15 @@ MASKS = {
 
 @pytest.mark.parametrize(
     ("name", "cost"),
-    [*((name, None) for name in MASKS), ("causal", 0), ("windows", 0), ("causal", 1e9), ("sinks", 1e9), ("last", 1e9)],
+    [
+        *((name, None) for name in MASKS),
+        ("windows", 0),
+        ("sinks", 1e9),
+        *(
+            pytest.param(name, cost, marks=pytest.mark.slow)
+            for name, cost in (("causal", 0), ("causal", 1e9), ("last", 1e9))
+        ),
+    ],
 )
 def test_visiting_by_blocks_changes_nothing(name, cost, monkeypatch, float64):  # noqa: F811
     small_tiles(monkeypatch, 16, 12, elements=2 * 16 * 12)
@@ -184,7 +192,7 @@ def test_the_only_tile_is_visited_by_halves_where_it_is_large(tokens, steps):
 @pytest.mark.parametrize("attention", [Attention(normalizer=Sparsemax()), Attention(T5Bias(), normalizer=TopK(3))])
 def test_other_normalizers_and_biases_are_visited_by_blocks(attention, monkeypatch, float64):  # noqa: F811
     small_tiles(monkeypatch, 16, 12, elements=2 * 16 * 12)
-    resize(monkeypatch, block=5)
+    resize(monkeypatch, block=8)
     attention = dataclasses.replace(attention, mask=Causal())
     assert_tiled_equals_dense(attention, bias_shape=(1, 53, 53))
     assert_causal(attention)
