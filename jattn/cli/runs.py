@@ -1,5 +1,6 @@
 """What the commands share: which directory is meant, and the options of a command."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def trained(home: Path, steps: int | None) -> tuple[Any, Any]:
     """A directory's run, and the arrays it had after so many steps, or last."""
     from jattn.part import Variables
     from jattn.training import checkpoint
+    from jattn.training.sharding import Mesh
 
-    run = checkpoint.read_run(home, catalogue.find)
+    # on one device, whatever trained it
+    run = dataclasses.replace(checkpoint.read_run(home, catalogue.find), mesh=Mesh(data=1))
     reached = checkpoint.load(home, run, steps).state
     return run, Variables(reached.params, reached.buffers)

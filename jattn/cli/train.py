@@ -70,7 +70,7 @@ def command(held: Train, found: dict, asks: bool) -> int:
 
 
 def _run(chosen: Train, fields: dict) -> Any:
-    """The run that the options describe: a new one, or the one that is gone on with, which they must not change."""
+    """The run that the options describe: a new one, or one that is gone on with, of which they may change the mesh."""
     from jattn.cli import options
     from jattn.training import checkpoint
     from jattn.training.presets import preset
@@ -81,9 +81,9 @@ def _run(chosen: Train, fields: dict) -> Any:
     asked = options.build(preset(chosen.preset) if chosen.preset else begun, fields)
     was, now = ([(f.name, options.shown(f.value)) for f in options.fields(run)] for run in (begun, asked))
     for (one, before), (other, after) in zip(was, now, strict=False):
-        if (one, before) != (other, after):
+        if (one, before) != (other, after) and one.partition(".")[0] != "mesh":
             raise ValueError(
                 f"--resume goes on with a run as it began, got {options.flag(other)} {after} where "
                 f"{options.flag(one)} is {before} in {chosen.resume!r}; leave it out, or begin anew with --init-from."
             )
-    return begun
+    return dataclasses.replace(begun, mesh=asked.mesh)

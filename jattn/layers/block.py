@@ -7,6 +7,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jattn.layers.axes import constrained
 from jattn.layers.flow import Flow, Record
 from jattn.layers.norms import Kind, Norm
 
@@ -24,8 +25,8 @@ class Block(nnx.Module):
 
     def __call__(self, x: Float[Array, "*b t m"], flow: Flow) -> tuple[Float[Array, "*b t m"], Flow, Record]:
         y, flow, record = self.mixer(self.before_mixer(x), flow)
-        x = x + y
-        return x + self.feedforward(self.before_feedforward(x)), flow, record
+        x = _whole_features(x + y, flow)
+        return _whole_features(x + self.feedforward(self.before_feedforward(x)), flow), flow, record
 
     def state(self, batch: int, length: int, dtype: DTypeLike):
         """The mixer's empty decoding state."""
@@ -34,3 +35,8 @@ class Block(nnx.Module):
     def refresh(self, observed: dict, rng: Array, step: Int[Array, ""]) -> None:
         """Renews the mixer's buffers."""
         self.mixer.refresh(observed, rng, step)
+
+
+def _whole_features(x: Float[Array, "*b t m"], flow: Flow) -> Float[Array, "*b t m"]:
+    """The residual stream, which a mesh splits by examples and tokens."""
+    return constrained(flow.axes, x, *("batch", "time")[3 - x.ndim :], None)

@@ -1,7 +1,10 @@
 """The kind of variable for arrays that are kept but not learned, and how a module holds a part's arrays."""
 
+from collections.abc import Mapping
+
 from flax import nnx
 
+from jattn.layers.axes import NAMES
 from jattn.part import Variables
 
 
@@ -9,11 +12,14 @@ class Buffer(nnx.Variable):
     """An array that is saved and sharded like a weight, and neither learned nor decayed; integers too."""
 
 
-def hold(variables: Variables) -> nnx.Dict:
-    """A part's arrays as NNX variables, nested by name: params as `nnx.Param`, buffers as `Buffer`."""
+def hold(variables: Variables, axes: Mapping[str, tuple[str | None, ...]] = {}) -> nnx.Dict:
+    """A part's arrays as NNX variables, nested by name: params as `nnx.Param`, buffers as `Buffer`.
+
+    `axes` names the axes of the large ones among the first level's.
+    """
     held = nnx.Dict()
     for kind, tree in ((nnx.Param, variables.params), (Buffer, variables.buffers)):
-        _fill(held, tree, kind)
+        _fill(held, tree, kind, axes)
     return held
 
 
@@ -40,11 +46,11 @@ def renew(held: nnx.Dict, buffers: dict) -> None:
             held[name][...] = value
 
 
-def _fill(held: nnx.Dict, tree: dict, kind: type) -> None:
+def _fill(held: nnx.Dict, tree: dict, kind: type, axes: Mapping[str, tuple[str | None, ...]]) -> None:
     for name, value in tree.items():
         if isinstance(value, dict):
             if name not in held:
                 held[name] = nnx.Dict()
-            _fill(held[name], value, kind)
+            _fill(held[name], value, kind, {})
         else:
-            held[name] = kind(value)
+            held[name] = kind(value, **{NAMES: axes.get(name, ())})

@@ -10,6 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jattn.layers.axes import Axes, constrained
 from jattn.layers.product import product
 
 # deviation of a fresh table; small beside what the first blocks will add
@@ -20,17 +21,21 @@ class Embedding(nnx.Module):
     """A learned vector for each token; fresh ones are normal noise of deviation 0.02."""
 
     def __init__(self, vocabulary: int, width: int, *, rngs: nnx.Rngs):
-        self.table = nnx.Param(DEVIATION * jax.random.normal(rngs.params(), (vocabulary, width)))
+        fresh = DEVIATION * jax.random.normal(rngs.params(), (vocabulary, width))
+        self.table = nnx.Param(fresh, axes=("vocabulary", "width"))
 
-    def __call__(self, tokens: Int[Array, "..."], dtype: DTypeLike) -> Float[Array, "... m"]:
-        return self.table[...].astype(dtype)[tokens]
+    def __call__(
+        self, tokens: Int[Array, "..."], dtype: DTypeLike, axes: Axes | None = None
+    ) -> Float[Array, "... m"]:
+        # looked up with all their features, for the result is split by tokens
+        return constrained(axes, self.table[...].astype(dtype), "vocabulary", None)[tokens]
 
 
 class Head(nnx.Module):
     """Logits in float32 from a table that starts at 0."""
 
     def __init__(self, width: int, vocabulary: int):
-        self.table = nnx.Param(jnp.zeros((width, vocabulary)))
+        self.table = nnx.Param(jnp.zeros((width, vocabulary)), axes=("width", "vocabulary"))
 
     def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... v"]:
         return product(x, self.table[...], jnp.float32)

@@ -32,8 +32,9 @@ class FeedForward(nnx.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(f"An activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")
         self.activation = activation
-        self.up = nnx.Param(jax.nn.initializers.lecun_normal()(rngs.params(), (width, hidden)))
-        self.down = nnx.Param(jnp.zeros((hidden, width)))
+        fresh = jax.nn.initializers.lecun_normal()(rngs.params(), (width, hidden))
+        self.up = nnx.Param(fresh, axes=("width", "hidden"))
+        self.down = nnx.Param(jnp.zeros((hidden, width)), axes=("hidden", "width"))
 
     def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... m"]:
         hidden = ACTIVATIONS[self.activation](product(x, self.up[...]))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float
 
+from jattn.layers.axes import Axes
 from jattn.mechanisms import Layout
 from jattn.part import Rng, Stats
 
@@ -13,7 +14,8 @@ class Flow(NamedTuple):
     """Data that every layer may read.
 
     `memory` "... s m" is the other side of cross-attention; `shared` is a carry that later blocks reuse; `state` is
-    what decoding carries, `None` in and `None` out; `rng` is a key or `Rng`, and without one there is no noise.
+    what decoding carries, `None` in and `None` out; `rng` is a key or `Rng`, and without one there is no noise; `axes`
+    says how a mesh of devices splits activations.
     """
 
     layout: Layout = Layout()
@@ -21,6 +23,7 @@ class Flow(NamedTuple):
     shared: Any = None
     state: Any = None
     rng: Array | Rng | None = None
+    axes: Axes | None = None
 
 
 class Record(NamedTuple):

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int
 from jattn.layers.buffers import arrays, hold, renew
 from jattn.layers.flow import Flow, Record
 from jattn.layers.heads import Heads
+from jattn.layers.split import attend
 from jattn.mechanisms import Mechanism
-from jattn.mechanisms.attention import attend
 from jattn.part import Dims
 
 
@@ -28,7 +28,7 @@ class MultiHead(nnx.Module):
         self.attention = attention
         self.projection = projection
         self.dims = dims
-        self.projecting = hold(projection.init(rngs.params(), dims))
+        self.projecting = hold(projection.init(rngs.params(), dims), projection.AXES)
         self.attending = hold(attention.init(rngs.params(), dims))
 
     def __call__(self, x: Float[Array, "*b t m"], flow: Flow) -> tuple[Float[Array, "*b t m"], Flow, Record]:
@@ -56,7 +56,7 @@ class MultiHead(nnx.Module):
             layout = layout._replace(extra=extra)
         found = attend(
             parts.query, parts.key, parts.value, self.attention,
-            variables=variables, rng=flow.rng, layout=layout, state=flow.state,
+            variables=variables, rng=flow.rng, layout=layout, state=flow.state, axes=flow.axes,
         )  # fmt: skip
         out = found.out if parts.gates is None else found.out * parts.gates[..., None].astype(found.out.dtype)
         y, terms = self.projection.merge(own, out, parts, here)

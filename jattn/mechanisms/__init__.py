@@ -13,7 +13,8 @@ class Layout(NamedTuple):
 
     `positions` and `segments` are integers, one a token; `valid` is a length or a boolean row; `mask` is boolean and
     `bias` floating, both "#h #t #s"; `extra` holds per-token arrays "n #heads ..." by name, and by part; `layer` counts
-    from 0; `head` is (numbers, heads, key_heads) where this call holds some heads of a larger layer.
+    from 0; `head` is (numbers, heads, key_heads) where this call holds some heads of a larger layer, `example` the
+    numbers of its examples "*b" where it holds some of a larger batch.
     """
 
     positions: Any = None
@@ -24,6 +25,7 @@ class Layout(NamedTuple):
     extra: Any = {}
     layer: Int[Array, ""] | int = 0
     head: tuple | None = None
+    example: Int[Array, "*b"] | None = None
 
 
 class Split(NamedTuple):

@@ -269,12 +269,14 @@ def attend(
     state = jax.tree.map(lambda x: x.reshape(size, *x.shape[len(batch) :]), state)
 
     def one(example):
-        query, key, value, data, state, number = example
+        query, key, value, data, state, place, number = example
         merged = _filled(flat, data, axes)
-        return attention.apply(own, Split(query, key, value, example=number), merged, _rng(rng, number), state)
+        return attention.apply(own, Split(query, key, value, example=number), merged, _rng(rng, place), state)
 
     data = [leaf for leaf, axis in zip(jax.tree.leaves(_data(flat)), axes, strict=True) if axis]
-    examples = (query, key, value, data, state, jnp.arange(size))
+    places = jnp.arange(size)
+    numbers = places if layout.example is None else jnp.reshape(layout.example, size)
+    examples = (query, key, value, data, state, places, numbers)
     found = _over(one, size, (query.shape[2], query.shape[1], key.shape[1]))(examples)
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
 

@@ -13,6 +13,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jattn.layers.axes import Axes, constrained
 from jattn.layers.block import Block
 from jattn.layers.buffers import Buffer
 from jattn.layers.embeddings import Embedding, Head
@@ -111,11 +112,15 @@ class Decoder(nnx.Module):
         layout: Layout | None = None,
         state: Any = None,
         rng: Array | Rng | None = None,
+        axes: Axes | None = None,
     ) -> Decoded:
-        """With `state` the tokens are new ones behind those it holds; without `rng` there is no noise."""
-        x = self.embedding(tokens, self.dtype)
+        """With `state` the tokens are new ones behind those it holds; without `rng` there is no noise.
+
+        `axes` says how a mesh of devices splits examples, tokens and heads.
+        """
+        x = constrained(axes, self.embedding(tokens, self.dtype, axes), "batch", "time", None)
         state = None if state is None else Places(repeat=(state,))
-        flow = Flow(layout or Layout(), state=state, rng=_for_batch(rng, len(tokens)))
+        flow = Flow(layout or Layout(), state=state, rng=_for_batch(rng, len(tokens)), axes=axes)
         x, flow, records = self.stack(x, flow)
         (record,) = records.repeat
         terms = {name: term.sum() for name, term in record.terms.items()}

@@ -118,7 +118,7 @@ def load(directory: Path, run: Run, step: int | None = None, most: int | None = 
             raise FileNotFoundError(
                 f"A step must be one that was saved, of {sorted(steps)}, got {asked}; name one of these."
             )
-        like = jax.eval_shape(lambda: _tree(state.fresh(run), jax.random.key_data(state.key(run, state.STEPS))))
+        like = _tree(state.shapes(run), jax.eval_shape(lambda: jax.random.key_data(state.key(run, state.STEPS))))
         broken = {}
         for number in steps if step is None else [step]:
             try:
@@ -220,10 +220,10 @@ class _Broken(Exception):
 
 
 def _same_run(reader: ocp.CheckpointManager, step: int, run: Run, directory: Path) -> None:
-    """Refuses a run that is not the one whose state was saved."""
+    """Refuses a run that is not the one whose state was saved; the mesh may be another."""
     args = ocp.args.Composite(run=ocp.args.JsonRestore())
     written, now = _restored(reader, step, args).run, to_plain(run)
-    if not agrees(written, now):
+    if not agrees({**written, "mesh": now["mesh"]} if isinstance(written, dict) else written, now):
         raise ValueError(
             f"{RUN_FILE} must hold the run as it began, got another in {str(directory)!r} than its checkpoint of step "
             f"{step} holds; put {FOLDER}/{step}/run/metadata in its place."

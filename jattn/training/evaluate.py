@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jattn.part import Variables
-from jattn.training import state
+from jattn.training import sharding, state
 from jattn.training.objectives.next_token import cross_entropy
 from jattn.training.run import Run
 from jattn.training.sources import Examples
@@ -51,8 +51,10 @@ def loss_on(score: Score, variables: Variables, examples: Examples, numbers: Ite
 
 
 def batch_size(run: Run, examples: Examples) -> int:
-    """Windows in one call."""
-    return max(1, min(BATCH_TOKENS // run.context, len(examples)))
+    """Windows in one call, a multiple of the parts into which a mesh splits them."""
+    axes = sharding.axes(run.mesh)
+    parts = 1 if axes is None else axes.parts("batch")
+    return parts * max(1, min(BATCH_TOKENS // run.context, len(examples)) // parts)
 
 
 def whole(examples: Examples) -> Sequence[int]:

@@ -11,6 +11,7 @@ from jattn.training.objectives.next_token import NextToken
 from jattn.training.optimizers import Optimizer
 from jattn.training.optimizers.muon import Muon
 from jattn.training.plain import Resolve, from_plain, to_plain
+from jattn.training.sharding import Mesh
 from jattn.training.sources import Source
 from jattn.training.sources.shakespeare import Shakespeare
 
@@ -23,7 +24,8 @@ class Run:
     are in steps; both happen at the end too, where all that is held out is scored, or evenly spaced windows of a very
     long text; before that a sample of 256 windows. `remat="block"` recomputes each block in the backward pass;
     `accumulate` cuts the batch of a step into that many equal pieces, run one after another: the same step in less
-    memory. `init_from` is another run's directory, whose newest params and buffers this one begins with.
+    memory. `mesh` spreads the run over several devices, which changes its losses by rounding alone. `init_from` is
+    another run's directory, whose newest params and buffers this one begins with.
     """
 
     model: DecoderConfig = DecoderConfig()
@@ -37,6 +39,7 @@ class Run:
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: Literal["none", "block"] = "none"
+    mesh: Mesh = Mesh()
     evaluate_every: int = 500
     checkpoint_every: int = 1000
     init_from: str | None = None
@@ -44,6 +47,7 @@ class Run:
     def __post_init__(self):
         for name, kind in (
             ("model", DecoderConfig), ("objective", Objective), ("source", Source), ("optimizer", Optimizer),
+            ("mesh", Mesh),
         ):  # fmt: skip
             if not isinstance(held := getattr(self, name), kind):
                 raise TypeError(f"Run.{name} must be a {kind.__name__}, got {held!r}; pass an instance of one.")

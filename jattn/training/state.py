@@ -1,5 +1,6 @@
 """All that changes in training, as one tree of arrays, and the model as a function of it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,9 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
+from jattn.layers.axes import named
 from jattn.layers.buffers import Buffer
 from jattn.models.decoder import Decoder
 from jattn.part import Variables
+from jattn.training import sharding
 from jattn.training.objectives import Forward
 from jattn.training.run import Run
 
@@ -44,18 +47,48 @@ def variables(model: Decoder) -> Variables:
 
 
 def fresh(run: Run) -> TrainState:
-    """The state before the first step."""
-    params, buffers = variables(decoder(run))
-    optimizer_state = run.optimizer.transformation(run.steps).init(params)
-    return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
+    """The state before the first step, spread over the run's mesh."""
+
+    def make() -> TrainState:
+        params, buffers = variables(decoder(run))
+        optimizer_state = run.optimizer.transformation(run.steps).init(params)
+        return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
+
+    # each device makes its own part alone
+    return make() if (where := shardings(run)) is None else jax.jit(make, out_shardings=where)()
+
+
+def shapes(run: Run) -> TrainState:
+    """The shape, dtype and place of each array of the state; none is made."""
+    found = jax.eval_shape(lambda: fresh(run))
+    if (where := shardings(run)) is None:
+        return found
+    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), found, where)
+
+
+@functools.cache
+def shardings(run: Run) -> TrainState | None:
+    """Where each array of the state lies; None on one device. Raises ValueError where the mesh does not divide one."""
+    if (axes := sharding.axes(run.mesh)) is None:
+        return None
+    sharding.check_batch(axes, run.batch, run.accumulate)
+    model = nnx.eval_shape(lambda: decoder(run))
+    _, *kinds = nnx.split(model, nnx.Param, Buffer)
+    params, buffers = variables(model)
+    params_at, buffers_at = (
+        sharding.placed(axes, named(kind), tree) for kind, tree in zip(kinds, (params, buffers), strict=True)
+    )
+    optimizer_state = jax.eval_shape(run.optimizer.transformation(run.steps).init, params)
+    optimizer_at = sharding.like_weights(optimizer_state, params, params_at, axes)
+    return TrainState(params_at, buffers_at, optimizer_at, sharding.whole(axes))
 
 
 def forward(run: Run) -> Forward:
     """The model as `forward(variables, tokens, rng)`: logits "b t v", the record of its layers, and its state."""
-    graph = _graph(run)
+    graph, axes = _graph(run), sharding.axes(run.mesh)
 
     def apply(variables: Variables, tokens: Int[Array, "b t"], rng: Array | None = None):
-        return nnx.merge(graph, variables.params, variables.buffers)(tokens, rng=rng)
+        return nnx.merge(graph, variables.params, variables.buffers)(tokens, rng=rng, axes=axes)
 
     return apply
 

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jattn.part import Stats, Variables
-from jattn.training import state
+from jattn.training import sharding, state
 from jattn.training.run import Run
 from jattn.training.state import TrainState
 
@@ -68,13 +68,21 @@ def gradients(run: Run) -> Callable[[Variables, dict[str, Int[Array, "b n"]], Ar
     return whole if run.accumulate == 1 else pieces
 
 
+def _places(run: Run) -> dict:
+    """Where the arrays of a step lie, as options of its compilation: all that is shown is on every device."""
+    if (axes := sharding.axes(run.mesh)) is None:
+        return {}
+    held, batch = state.shardings(run), axes.sharding("batch")
+    return {"in_shardings": (held, batch), "out_shardings": (held, sharding.whole(axes))}
+
+
 def training_step(run: Run) -> Step:
     """The compiled step of a run; it takes over the arrays of the state that it is given."""
     passed, refresh = gradients(run), state.refreshed(run)
     optimizer = run.optimizer.transformation(run.steps)
     learning_rate = run.optimizer.learning_rate(run.steps)
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, **_places(run))
     def step(before: TrainState, batch: dict[str, Int[Array, "b n"]]) -> tuple[TrainState, Metrics]:
         # keys come from the seed and the step's number alone, so that a run can go on from any state
         refresh_key, forward_key = jax.random.split(jax.random.fold_in(state.key(run, state.STEPS), before.step))

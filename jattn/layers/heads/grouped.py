@@ -31,6 +31,13 @@ class Grouped(Heads):
 
     key_heads: int | None = None
 
+    AXES = {
+        "query": ("width", "heads"),
+        "key": ("width", "key_heads"),
+        "value": ("width", "key_heads"),
+        "output": ("heads", "width"),
+    }
+
     def __post_init__(self):
         if self.key_heads is not None and self.key_heads < 1:
             raise ValueError(

@@ -1,0 +1,100 @@
+"""Attention on a mesh of devices: each attends for its own examples and heads, which know their true numbers."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float
+
+from jattn.layers.axes import Axes
+from jattn.mechanisms import Layout, Mechanism
+from jattn.mechanisms.attention import attend as attend_here
+from jattn.part import Attended, Rng, Stats, Variables
+
+
+def attend(
+    query: Float[Array, "b t h d"],
+    key: Float[Array, "b s g d"],
+    value: Float[Array, "b s j e"],
+    attention: Mechanism,
+    *,
+    variables: Variables,
+    rng: Array | Rng | None,
+    layout: Layout,
+    state: Any,
+    axes: Axes | None,
+) -> Attended:
+    """As `jattn.attend`, by the names "batch" and "heads" of `axes`; raises ValueError for what those do not divide."""
+    arguments = {"variables": variables, "rng": rng, "layout": layout, "state": state}
+    if axes is None:
+        return attend_here(query, key, value, attention, **arguments)
+    if state is not None:
+        raise ValueError("A mesh splits no decoding state, got one; decode without a mesh, on one device.")
+    if not isinstance(rng, Rng | None):
+        raise TypeError("On a mesh each example needs a key of its own, got one for all; pass jattn.Rng.")
+    _check("batch", "examples", len(query), axes)
+    for kind, vectors in (("heads", query), ("key heads", key), ("value heads", value)):
+        _check("heads", kind, vectors.shape[2], axes)
+
+    batch, heads = axes.over("batch") or None, axes.over("heads") or None
+    _, all_heads, all_key_heads = layout.head
+    by_example, whole = PartitionSpec(batch), PartitionSpec()
+
+    def pairs(array: Array | None) -> PartitionSpec:
+        """The spec of a mask or a bias "*b #h t s"."""
+        if array is None:
+            return whole
+        lead = (batch,) if array.ndim == 4 else ()
+        return PartitionSpec(*lead, heads if array.shape[-3] > 1 else None)
+
+    def rows(array: Array | None) -> PartitionSpec:
+        """The spec of what has one row for each example, or one for all."""
+        return by_example if array is not None and jnp.ndim(array) > 1 else whole
+
+    data = {
+        "positions": jax.tree.map(rows, layout.positions),
+        "segments": jax.tree.map(rows, layout.segments),
+        "valid": jax.tree.map(lambda x: by_example if x.dtype != bool or x.ndim > 1 else whole, layout.valid),
+        "mask": pairs(layout.mask),
+        "bias": pairs(layout.bias),
+        "extra": by_example,
+    }
+    given = {name: getattr(layout, name) for name in data}
+    # keys are data of an example or of none
+    keys = None if rng is None else Rng(whole, whole, by_example)
+
+    def here(query, key, value, variables, rng, given, layer):
+        numbers = _number(heads) * query.shape[2] + np.arange(query.shape[2])
+        examples = _number(batch) * len(query) + jnp.arange(len(query))
+        mine = Layout(**given, layer=layer, head=(numbers, all_heads, all_key_heads), example=examples)
+        found = attend_here(query, key, value, attention, variables=variables, rng=rng, layout=mine)
+        if found.stats.observed:
+            raise ValueError(f"A mesh splits no part that observes, got {sorted(found.stats.observed)}; train without.")
+        return found
+
+    vectors = PartitionSpec(batch, None, heads)
+    found = Attended(vectors, Stats(vectors, vectors, vectors, vectors, whole))
+    run = jax.shard_map(
+        here,
+        mesh=axes.mesh,
+        in_specs=(vectors, vectors, vectors, whole, keys, data, whole),
+        out_specs=found,
+        # the engine's loops carry what no type says to be split
+        check_vma=False,
+    )
+    return run(query, key, value, variables, rng, given, jnp.asarray(layout.layer))
+
+
+def _check(name: str, what: str, size: int, axes: Axes) -> None:
+    if size % (parts := axes.parts(name)):
+        raise ValueError(
+            f"The mesh splits {what} into {parts} parts, by {' and '.join(axes.over(name))}, got {size}; use a "
+            f"multiple of {parts}, or fewer devices there."
+        )
+
+
+def _number(over: tuple[str, ...] | None) -> Any:
+    """Which part of a split axis this device has."""
+    return jax.lax.axis_index(over) if over else 0

@@ -1,0 +1,126 @@
+"""How a run's arrays lie on several devices: the mesh, and the one place that maps names of axes to mesh axes.
+
+Source: Zhao et al., "PyTorch FSDP", VLDB 2023, arXiv:2304.11277, section 3 (weights split over those that split the
+batch); Shoeybi et al., "Megatron-LM", 2019, arXiv:1909.08053, section 3 (heads and hidden features split).
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jattn.layers.axes import Axes
+from jattn.part import part
+
+# activations: examples, heads inside attention; weights: the features of a layer, hidden ones, heads, words
+RULES = (
+    ("batch", ("data", "fsdp")),
+    ("heads", ("tensor",)),
+    ("key_heads", ("tensor",)),
+    ("hidden", ("tensor",)),
+    ("vocabulary", ("tensor",)),
+    ("width", ("fsdp",)),
+)
+
+
+@part
+class Mesh:
+    """Devices by axis: `data` splits the batch, `fsdp` the batch and the weights, `tensor` heads and hidden features.
+
+    -1, for one axis at most, takes the devices that the others leave.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def __post_init__(self):
+        sizes = self.sizes()
+        for name, size in sizes.items():
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1 and size != -1:
+                raise ValueError(
+                    f"Mesh.{name} must be a number of devices, or -1 for those left, got {size!r}; 1 splits nothing."
+                )
+        if (left := [name for name, size in sizes.items() if size == -1])[1:]:
+            raise ValueError(f"Mesh takes -1 for one axis at most, got it for {' and '.join(left)}; give all but one.")
+
+    def sizes(self) -> dict[str, int]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def over(self, count: int) -> dict[str, int]:
+        """The sizes on so many devices; raises ValueError where their product does not divide that."""
+        sizes = self.sizes()
+        fixed = math.prod(size for size in sizes.values() if size != -1)
+        if count % fixed:
+            words = ", ".join(f"--mesh.{name} {size}" for name, size in sizes.items())
+            raise ValueError(
+                f"A mesh's sizes must multiply to a number that divides the {count} devices at hand, got {words}; "
+                f"-1 for one axis takes those that the others leave."
+            )
+        return {name: count // fixed if size == -1 else size for name, size in sizes.items()}
+
+
+@functools.cache
+def axes(mesh: Mesh) -> Axes | None:
+    """The first devices at hand as a mesh, and the rules; None where one device is asked for."""
+    sizes = mesh.over(len(jax.devices()))
+    if (count := math.prod(sizes.values())) == 1:
+        return None
+    # Auto: the compiler's partitioner places what no name does
+    types = (AxisType.Auto,) * len(sizes)
+    devices = jax.devices()[:count]
+    return Axes(jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=types, devices=devices), RULES)
+
+
+def check_batch(axes: Axes, batch: int, pieces: int) -> None:
+    """Refuses a batch that, or whose equal pieces, the mesh does not divide."""
+    parts = axes.parts("batch")
+    if batch % (pieces * parts):
+        least = pieces * parts * max(1, round(batch / (pieces * parts)))
+        many = f" in {pieces} pieces" if pieces > 1 else ""
+        raise ValueError(
+            f"Run.batch must be a multiple of the {parts} parts into which --mesh.data and --mesh.fsdp split it, got "
+            f"{batch} windows{many}; use --batch {least}."
+        )
+
+
+def placed(axes: Axes, names: Any, shapes: Any) -> Any:
+    """The sharding of each array of a tree by the names of its axes; raises ValueError where a size does not divide."""
+
+    def one(path: Any, names: tuple[str | None, ...], shape: jax.ShapeDtypeStruct) -> NamedSharding:
+        for name, size in zip(names, shape.shape, strict=True):
+            if size % (parts := axes.parts(name)):
+                raise ValueError(
+                    f"The mesh splits {name} into {parts} parts, got {size} in {jax.tree_util.keystr(path)}; use a "
+                    f"multiple of {parts}, or fewer devices on the axis {' and '.join(axes.over(name))}."
+                )
+        return axes.sharding(*names)
+
+    return jax.tree_util.tree_map_with_path(one, names, shapes, is_leaf=lambda x: isinstance(x, tuple))
+
+
+def whole(axes: Axes) -> NamedSharding:
+    """On every device."""
+    return NamedSharding(axes.mesh, PartitionSpec())
+
+
+def like_weights(optimizer_state: Any, params: Any, weights: Any, axes: Axes) -> Any:
+    """The shardings of an optimizer's state: what it keeps for a weight lies as the weight does, the rest everywhere.
+
+    A leaf belongs to the weight whose path its own ends in, if both have one shape.
+    """
+    leaves = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(weights), strict=True)
+    known = {path: (leaf.shape, sharding) for (path, leaf), sharding in leaves}
+
+    def one(path: tuple, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        for start in range(len(path)):
+            shape, sharding = known.get(path[start:], (None, None))
+            if shape == leaf.shape:
+                return sharding
+        return whole(axes)
+
+    return jax.tree_util.tree_map_with_path(one, optimizer_state)
