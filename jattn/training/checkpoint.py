@@ -13,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from jattn.part import Variables
-from jattn.training import disk, state
+from jattn.training import disk, sharding, state
 from jattn.training.plain import Resolve, agrees, to_plain
 from jattn.training.run import Run
 from jattn.training.state import TrainState
@@ -238,7 +238,9 @@ def _read(reader: ocp.CheckpointManager, step: int, like: dict) -> Restored:
 
 
 def _restore(reader: ocp.CheckpointManager, step: int, like: dict | None) -> Any:
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore())
+    # the devices that an array was saved from may not be at hand
+    arrays = ocp.args.StandardRestore(like, fallback_sharding=sharding.alone())
+    args = ocp.args.Composite(state=arrays, data=ocp.args.JsonRestore())
     return _restored(reader, step, args)
 
 

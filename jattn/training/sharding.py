@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jattn.layers.axes import Axes
 from jattn.part import part
@@ -101,6 +101,11 @@ def placed(axes: Axes, names: Any, shapes: Any) -> Any:
         return axes.sharding(*names)
 
     return jax.tree_util.tree_map_with_path(one, names, shapes, is_leaf=lambda x: isinstance(x, tuple))
+
+
+def alone() -> SingleDeviceSharding:
+    """On the first device at hand."""
+    return SingleDeviceSharding(jax.local_devices()[0])
 
 
 def whole(axes: Axes) -> NamedSharding:

@@ -62,7 +62,7 @@ def shapes(run: Run) -> TrainState:
     """The shape, dtype and place of each array of the state; none is made."""
     found = jax.eval_shape(lambda: fresh(run))
     if (where := shardings(run)) is None:
-        return found
+        where = jax.tree.map(lambda _: sharding.alone(), found)
     return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), found, where)
 
 

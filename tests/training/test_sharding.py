@@ -1,13 +1,17 @@
 """A run on a mesh of devices is the run on one, and what a mesh does not divide is refused."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
+import chex
 import jax
 import pytest
 
-from jattn.training import sharding, state
+from jattn import catalogue
+from jattn.part import Variables
+from jattn.training import checkpoint, sharding, state
 from jattn.training.run import Run
 from jattn.training.sharding import Mesh
 
@@ -180,3 +184,10 @@ def test_a_run_goes_on_on_another_mesh(tmp_path):
     command = [sys.executable, "-c", RESUMED, str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.stdout.splitlines()[-1:] == ["equal"], done.stderr
+    # here is one device alone
+    home = tmp_path / "run"
+    run = checkpoint.read_run(home, catalogue.find)
+    run = dataclasses.replace(run, mesh=Mesh(data=1))
+    like = Variables(*state.shapes(run)[:2])
+    reached = checkpoint.load(home, run).state
+    chex.assert_trees_all_equal(checkpoint.weights(home, like), Variables(reached.params, reached.buffers))
