@@ -8,6 +8,15 @@ import pytest
 from jattn.training.stopping import Stopping
 
 
+@pytest.fixture
+def interrupts():
+    """SIGINT as a terminal has it; a shell's job in the background begins with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_the_first_asks_and_the_second_stops(capfd):
     with pytest.raises(KeyboardInterrupt), Stopping() as stopping:
         assert not stopping.asked
