@@ -256,14 +256,16 @@ def _restored(reader: ocp.CheckpointManager, step: int, args: ocp.args.Composite
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps orbax's own words about what fails off the screen, those of coroutines that nobody awaits included."""
-    logger, hook = logging.getLogger("absl"), sys.unraisablehook
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Keeps the words of orbax and asyncio about what fails off the screen, of coroutines that nobody awaits too."""
+    loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda _: None
     try:
         yield
     finally:
         gc.collect()
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         sys.unraisablehook = hook
