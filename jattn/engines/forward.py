@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn import engines
@@ -49,11 +50,15 @@ def count_visible(plan: Plan, data: dict) -> Int[Array, "h t"]:
     return loop(row_tiles * groups, rows_of, jnp.zeros((plan.heads, plan.length), jnp.int32))
 
 
-def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
-    """The output "t h e" and, each "h t": entropy, log-normalizer, largest logit, visible, z, mass, ties."""
+def run(plan: Plan, data: dict, out_dtype: DTypeLike | None = None) -> tuple[Array, tuple]:
+    """The output "t h e" and, each "h t": entropy, log-normalizer, largest logit, visible, z, mass, ties.
+
+    `out_dtype` is that of the values where None.
+    """
     row_tiles, _, groups = plan.counts()
     normalizer = plan.rule.normalizer
     own = data["own"]["normalizer"]
+    out_dtype = out_dtype or data["value"].dtype
     dtype = wide(data["query"].vector.dtype)
     zero = jnp.zeros((plan.group, plan.rows), dtype)
 
@@ -119,7 +124,7 @@ def run(plan: Plan, data: dict) -> tuple[Array, tuple]:
 
     whole = jnp.zeros((plan.heads, plan.length), dtype)
     rows = tuple(whole.astype(jnp.int32) if n in (3, 6) else whole for n in range(7))
-    out = jnp.zeros((plan.length, plan.heads, data["value"].shape[2]), data["value"].dtype)
+    out = jnp.zeros((plan.length, plan.heads, data["value"].shape[2]), out_dtype)
     return loop(row_tiles * groups, rows_of, (out, rows))
 
 

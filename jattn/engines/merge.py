@@ -38,7 +38,7 @@ def merge(a: Attended, b: Attended, normalizer: Normalizer = Softmax()) -> Atten
             f"Results merge when a row's weights do not depend on the keys of the other side, and "
             f"{type(normalizer).__name__} {why}; gather the keys and attend once."
         )
-    return _join(a, b, normalizer.kind == "exponential")
+    return join(a, b, normalizer.kind == "exponential")
 
 
 def add_mass(
@@ -53,10 +53,11 @@ def add_mass(
     mass = jnp.where(there, level, -jnp.inf)
     out = jnp.zeros_like(attended.out) if numerator is None else numerator.astype(attended.out.dtype)
     stats = Stats(jnp.zeros_like(level), mass, mass, jnp.zeros_like(attended.stats.visible), {})
-    return _join(attended, Attended(out, stats), True)._replace(state=attended.state)
+    return join(attended, Attended(out, stats), True)._replace(state=attended.state)
 
 
-def _join(a: Attended, b: Attended, shared: bool) -> Attended:
+def join(a: Attended, b: Attended, shared: bool) -> Attended:
+    """`merge` for weights of one kind: those that a row shares, or free ones."""
     weigh = [jnp.isfinite(x.stats.log_normalizer) for x in (a, b)]
     # exponentials of -inf minus -inf are never formed, so that gradients of empty rows stay 0
     safe = [jnp.where(w, x.stats.log_normalizer, 0) for w, x in zip(weigh, (a, b), strict=True)]

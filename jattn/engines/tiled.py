@@ -52,7 +52,7 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     }
     data = jax.tree.map(jnp.asarray, data)
     if rule.reads_visible():
-        data["visible"] = _chosen(forward.count_visible, plans, data)
+        data["visible"] = chosen(forward.count_visible, plans, data)
     leaves, tree = jax.tree.flatten(data)
     floating = tuple(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves)
     smooth = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float]
@@ -60,9 +60,14 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     # the backward pass is traced later, when the caller's `with jax.default_matmul_precision` may have ended
     precision = jax.config.jax_default_matmul_precision
     out, stats = _compiled((plans, tree, floating, precision), smooth, rest)
-    attended = Attended(out, Stats(*(x.T for x in stats), observed={}))
+    return with_null(Attended(out, Stats(*(x.T for x in stats), observed={})), rule, own, query, place)
+
+
+def with_null(attended: Attended, rule: Rule, own: dict, query: Side, place: Place) -> Attended:
+    """With the one more key of every row, if the normalizer has one."""
     if rule.normalizer.kind != "exponential":
         return attended
+    heads = query.vector.shape[1]
     side = engines.in_tile(query, 0, heads, heads)
     null = rule.normalizer.null(own["normalizer"], engines.normalizer_tile(rule, Tile(side, None, place)))
     if null is None:
@@ -73,13 +78,13 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(static: tuple, smooth: list, rest: list) -> tuple:
-    out, rows = _chosen(forward.run, static[0], _together(static, smooth, rest))
+    out, rows = chosen(forward.run, static[0], together(static, smooth, rest))
     return out, rows[:4]
 
 
 def _keep(static: tuple, smooth: list, rest: list):
     smooth, rest = ([leaf.value for leaf in side] for side in (smooth, rest))
-    found = _chosen(forward.run, static[0], _together(static, smooth, rest))
+    found = chosen(forward.run, static[0], together(static, smooth, rest))
     out, rows = jax.tree.map(forward_only, found)
     return (out, rows[:4]), (smooth, rest, out, rows)
 
@@ -89,8 +94,8 @@ def _pull(static: tuple, kept: tuple, cotangents: tuple):
     read = [None if isinstance(x, SymbolicZero) else x for x in (cotangents[0], *cotangents[1][:3])]
     plans, *_, precision = static
     with jax.default_matmul_precision(precision):
-        found = _chosen(
-            lambda plan, data: backward.run(plan, data, (out, *rows), read), plans, _together(static, smooth, rest)
+        found = chosen(
+            lambda plan, data: backward.run(plan, data, (out, *rows), read), plans, together(static, smooth, rest)
         )
     grads = zip(smooth, jax.tree.leaves(found), strict=True)
     return [forward_only(grad.astype(leaf.dtype)) for leaf, grad in grads], [None] * len(rest)
@@ -105,13 +110,14 @@ def _compiled(static: tuple, smooth: list, rest: list) -> tuple:
     return _attend(static, [reverse_only(leaf) for leaf in smooth], rest)
 
 
-def _chosen(run: Callable[[Plan, dict], Any], plans: tuple[Plan, ...], data: dict) -> Any:
+def chosen(run: Callable[[Plan, dict], Any], plans: tuple[Plan, ...], data: dict) -> Any:
     """What `run` gives for the plan that pays, where data say which."""
     ways = [functools.partial(run, plan, data | {"live": live}) for plan, live in zip(plans, data["live"], strict=True)]
     return ways[0]() if len(ways) == 1 else lax.cond(data["few"], *reversed(ways))
 
 
-def _together(static: tuple, smooth: list, rest: list) -> dict[str, Any]:
+def together(static: tuple, smooth: list, rest: list) -> dict[str, Any]:
+    """The data of a call from its floating arrays and the others."""
     _, tree, floating, _ = static
     smooth, rest = iter(smooth), iter(rest)
     return jax.tree.unflatten(tree, [next(smooth) if is_float else next(rest) for is_float in floating])

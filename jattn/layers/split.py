@@ -1,5 +1,6 @@
 """Attention on a mesh of devices: each attends for its own examples and heads, which know their true numbers."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -26,44 +27,48 @@ def attend(
     state: Any,
     axes: Axes | None,
 ) -> Attended:
-    """As `jattn.attend`, by the names "batch" and "heads" of `axes`; raises ValueError for what those do not divide."""
+    """As `jattn.attend`, by the names "batch", "heads" and "time"; raises ValueError for what those do not divide."""
     arguments = {"variables": variables, "rng": rng, "layout": layout, "state": state}
     if axes is None:
         return attend_here(query, key, value, attention, **arguments)
     if state is not None:
         raise ValueError("A mesh splits no decoding state, got one; decode without a mesh, on one device.")
     if not isinstance(rng, Rng | None):
-        raise TypeError("On a mesh each example needs a key of its own, got one for all; pass jattn.Rng.")
+        raise TypeError("On a mesh each example needs a key of its own, got one for all; pass jattn.part.Rng.")
     _check("batch", "examples", len(query), axes)
     for kind, vectors in (("heads", query), ("key heads", key), ("value heads", value)):
         _check("heads", kind, vectors.shape[2], axes)
+    for vectors in (query, key):
+        _check("time", "tokens", vectors.shape[1], axes)
 
-    batch, heads = axes.over("batch") or None, axes.over("heads") or None
+    batch, heads, time = (axes.over(name) or None for name in ("batch", "heads", "time"))
+    if axes.parts("time") > 1:
+        attention = dataclasses.replace(attention, context_axis=time[0])
     _, all_heads, all_key_heads = layout.head
-    by_example, whole = PartitionSpec(batch), PartitionSpec()
+    whole = PartitionSpec()
+
+    def tokens(array: Array) -> PartitionSpec:
+        """The spec of positions, segments and of what is valid: "n" or "b n", or a number, or "b" of those."""
+        if array.dtype != bool and array is not None and array.ndim < 2 and array.shape != query.shape[1:2]:
+            return PartitionSpec(batch) if array.ndim else whole
+        return PartitionSpec(batch, time) if array.ndim > 1 else PartitionSpec(time)
 
     def pairs(array: Array | None) -> PartitionSpec:
-        """The spec of a mask or a bias "*b #h t s"."""
+        """The spec of a mask or a bias "*b #h #t s"."""
         if array is None:
             return whole
         lead = (batch,) if array.ndim == 4 else ()
-        return PartitionSpec(*lead, heads if array.shape[-3] > 1 else None)
-
-    def rows(array: Array | None) -> PartitionSpec:
-        """The spec of what has one row for each example, or one for all."""
-        return by_example if array is not None and jnp.ndim(array) > 1 else whole
+        over = (heads if array.shape[-3] > 1 else None), (time if array.shape[-2] > 1 else None)
+        return PartitionSpec(*lead, *over)
 
     data = {
-        "positions": jax.tree.map(rows, layout.positions),
-        "segments": jax.tree.map(rows, layout.segments),
-        "valid": jax.tree.map(lambda x: by_example if x.dtype != bool or x.ndim > 1 else whole, layout.valid),
+        **{name: jax.tree.map(tokens, getattr(layout, name)) for name in ("positions", "segments", "valid")},
         "mask": pairs(layout.mask),
         "bias": pairs(layout.bias),
-        "extra": by_example,
+        "extra": PartitionSpec(batch, time),
     }
     given = {name: getattr(layout, name) for name in data}
-    # keys are data of an example or of none
-    keys = None if rng is None else Rng(whole, whole, by_example)
+    keys = None if rng is None else Rng(whole, whole, PartitionSpec(batch))
 
     def here(query, key, value, variables, rng, given, layer):
         numbers = _number(heads) * query.shape[2] + np.arange(query.shape[2])
@@ -74,13 +79,12 @@ def attend(
             raise ValueError(f"A mesh splits no part that observes, got {sorted(found.stats.observed)}; train without.")
         return found
 
-    vectors = PartitionSpec(batch, None, heads)
-    found = Attended(vectors, Stats(vectors, vectors, vectors, vectors, whole))
+    vectors = PartitionSpec(batch, time, heads)
     run = jax.shard_map(
         here,
         mesh=axes.mesh,
         in_specs=(vectors, vectors, vectors, whole, keys, data, whole),
-        out_specs=found,
+        out_specs=Attended(vectors, Stats(vectors, vectors, vectors, vectors, whole)),
         # the engine's loops carry what no type says to be split
         check_vma=False,
     )

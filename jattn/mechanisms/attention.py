@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jattn.engines import Pairs, Rule, dense, dropout, tiled, tiles, visits
+from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, visits
 from jattn.mechanisms import Layout, Mechanism, Split, cache, shapes
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
@@ -53,6 +53,10 @@ class Attention(Mechanism):
     `dropout` is the probability that a weight becomes 0, the others growing to keep the mean; it acts iff a key is
     given, after mask and statistics, and never on a null slot.
 
+    `context_axis` names the axis of a mesh over which `jax.shard_map` splits the tokens of both sides evenly and in
+    order: keys then go round a ring of devices, or, where a row needs all of them at once (thresholds, `TopK`, scores
+    that sum over positions, the dense implementation), are gathered on each.
+
     `implementation` is "tiled", or "dense" for forward mode and derivatives of any order, in memory that grows with
     queries times keys.
     """
@@ -64,6 +68,7 @@ class Attention(Mechanism):
     scale: float | None = None
     dropout: float = 0.0
     implementation: Literal["tiled", "dense"] = "tiled"
+    context_axis: str | None = None
 
     def __post_init__(self):
         scores = self.score if isinstance(self.score, tuple | list) else (self.score,)
@@ -103,7 +108,14 @@ class Attention(Mechanism):
         return cache.start(dims, dtype, {**(extra or {}), **made})
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> Attended:
+        if self.context_axis is not None and state is not None:
+            raise ValueError(
+                f"Attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
+                f"context_axis=None."
+            )
         arguments, state = self.arguments(own, split, layout, rng, state)
+        if self.context_axis is not None and not self._gathers():
+            return ring.attend(*arguments, axis=self.context_axis)
         found = ENGINES[self.implementation].attend(*arguments)._replace(state=state)
         if state is None:
             return found
@@ -114,12 +126,20 @@ class Attention(Mechanism):
     def arguments(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> tuple:
         """What an engine's `attend` takes for one example, and the state after it."""
         held = 0 if state is None else state.length
+        if self.context_axis is not None:
+            held = lax.axis_index(self.context_axis) * split.query.shape[0]
         heads, key_heads = split.query.shape[1], split.key.shape[1]
         numbers, all_heads, all_key_heads = layout.head or (np.arange(heads), heads, key_heads)
         place = Place(numbers, all_heads, all_key_heads, layout.layer, split.example)
         extra = _pair(split.extra) if split.extra else _pair(layout.extra)
+        valid = _pair(layout.valid)
+        if self.context_axis is not None:
+            # a number counts the tokens of all devices
+            valid = tuple(
+                held + jnp.arange(len(split.query)) < n if n is not None and not jnp.ndim(n) else n for n in valid
+            )
         query, key = (
-            _side(vector, held, *(_pair(x)[n] for x in (layout.positions, layout.segments, layout.valid)), extra[n])
+            _side(vector, held, *(_pair(x)[n] for x in (layout.positions, layout.segments, valid)), extra[n])
             for n, vector in enumerate((split.query, split.key))
         )
         query, key = (
@@ -127,6 +147,10 @@ class Attention(Mechanism):
         )
         scale = self.scale if self.scale is not None else query.vector.shape[-1] ** -0.5
         value = split.value
+        if self.context_axis is not None:
+            query, key = (_of_all(side, held, self.context_axis) for side in (query, key))
+            if self._gathers():
+                key, value = ring.gathered((key, value), self.context_axis)
         if state is not None:
             state = cache.append(state, key, value)
             key, value = cache.view(state, key), state.value
@@ -144,10 +168,20 @@ class Attention(Mechanism):
             sides = score.tokens(own["score"][str(number)], *before, place, rng)
             _check_tokens(score, before, sides)
             query, key = (_out_of(side, new, path) for side, new in zip((query, key), sides, strict=True))
-        _check_pairs(layout, (query.vector.shape[1], query.vector.shape[0], key.vector.shape[0]))
+        keys = key.vector.shape[0]
+        if self.context_axis is not None and not self._gathers():
+            keys *= lax.axis_size(self.context_axis)
+        _check_pairs(layout, (query.vector.shape[1], query.vector.shape[0], keys))
         noise = dropout.words(rng) if self.dropout and rng is not None else None
         rule = Rule(scale, self.score, self.mask, self.normalizer, self.dropout if noise is not None else 0.0)
         return (rule, own, query, key, value, place, Pairs(layout.mask, layout.bias, noise)), state
+
+
+    def _gathers(self) -> bool:
+        """Whether keys of all devices are needed at once."""
+        mixes, normalizer = any(score.mixes for score in self.score), self.normalizer
+        # devices of a ring must take as many turns
+        return self.implementation != "tiled" or normalizer.kind == "threshold" or normalizer.loops or mixes
 
 
 def _kind(thing: Any) -> str:
@@ -177,6 +211,14 @@ def _check_tokens(score: Score, before: list, after: tuple) -> None:
             f"{type(score).__name__}.tokens keeps tokens and heads of query and key, and gives both one width, got "
             f"{now[0]} and {now[1]} from {was[0]} and {was[1]}; change widths and extra alone."
         )
+
+
+def _of_all(side: Side, first: Any, axis: str) -> Side:
+    """A side of which this device has the tokens from `first` on: what is valid, and how many are, over all."""
+    new = side.vector.shape[0]
+    if side.valid is None:
+        return side._replace(length=new * lax.axis_size(axis))
+    return side._replace(length=lax.psum(side.valid.sum(), axis))
 
 
 def _check_row(name: str, array: Any, new: int) -> None:

@@ -15,9 +15,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSha
 from jattn.layers.axes import Axes
 from jattn.part import part
 
-# activations: examples, heads inside attention; weights: the features of a layer, hidden ones, heads, words
+# activations: examples, tokens, heads inside attention; weights: the features of a layer, hidden ones, heads, words
 RULES = (
     ("batch", ("data", "fsdp")),
+    ("time", ("context",)),
     ("heads", ("tensor",)),
     ("key_heads", ("tensor",)),
     ("hidden", ("tensor",)),
@@ -28,7 +29,8 @@ RULES = (
 
 @part
 class Mesh:
-    """Devices by axis: `data` splits the batch, `fsdp` the batch and the weights, `tensor` heads and hidden features.
+    """Devices by axis: `data` splits the batch, `fsdp` the batch and the weights, `tensor` heads and hidden features,
+    `context` the tokens of an example.
 
     -1, for one axis at most, takes the devices that the others leave.
     """
@@ -36,6 +38,7 @@ class Mesh:
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    context: int = 1
 
     def __post_init__(self):
         sizes = self.sizes()

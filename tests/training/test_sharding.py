@@ -36,8 +36,8 @@ attention = jattn.Attention(
     position=jattn.positions.Rotary(),
 )
 model = DecoderConfig(width=16, depth=2, heads=4, projection=Grouped(key_heads=2), attention=attention)
-run = Run(model=model, steps=20, batch=8, context=37, accumulate=int(sys.argv[1]))
-text = np.random.default_rng(0).integers(0, 20, (20, 8, 38)).astype(np.int32)
+run = Run(model=model, steps=20, batch=8, context=36, accumulate=int(sys.argv[1]))
+text = np.random.default_rng(0).integers(0, 20, (20, 8, 37)).astype(np.int32)
 
 
 def trained(mesh):
@@ -76,9 +76,10 @@ def trained(accumulate, meshes):
 @pytest.mark.parametrize(
     ("accumulate", "meshes"),
     [
-        (1, [(2, 2, 2)]),
+        (1, [(1, 2, 2, 2)]),
         pytest.param(1, [(8, 1, 1), (1, 8, 1), (4, 1, 1), (1, 4, 1), (2, 1, 1), (1, 2, 1)], marks=pytest.mark.slow),
-        pytest.param(1, [(1, 1, 2), (4, 1, 2), (1, 4, 2), (2, 1, 2), (1, 2, 2), (2, 4, 1)], marks=pytest.mark.slow),
+        pytest.param(1, [(1, 1, 2), (4, 1, 2), (1, 4, 2), (2, 1, 2), (2, 2, 2), (2, 4, 1)], marks=pytest.mark.slow),
+        pytest.param(1, [(1, 1, 1, 2), (1, 1, 1, 4), (2, 1, 1, 4), (1, 1, 2, 4), (4, 1, 1, 2)], marks=pytest.mark.slow),
         pytest.param(2, [(2, 2, 1), (1, 2, 2), (4, 1, 1)], marks=pytest.mark.slow),
     ],
 )
@@ -107,9 +108,9 @@ def test_a_mesh_that_the_devices_do_not_fill_is_refused(sizes, count, words):
 
 
 def test_what_is_left_goes_to_the_axis_of_minus_one():
-    assert Mesh(fsdp=2).over(8) == {"data": 4, "fsdp": 2, "tensor": 1}
-    assert Mesh(data=2, tensor=-1).over(8) == {"data": 2, "fsdp": 1, "tensor": 4}
-    assert Mesh(data=2).over(8) == {"data": 2, "fsdp": 1, "tensor": 1}
+    assert Mesh(fsdp=2).over(8) == {"data": 4, "fsdp": 2, "tensor": 1, "context": 1}
+    assert Mesh(data=2, tensor=-1).over(8) == {"data": 2, "fsdp": 1, "tensor": 4, "context": 1}
+    assert Mesh(data=2).over(8) == {"data": 2, "fsdp": 1, "tensor": 1, "context": 1}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,10 @@ sys.exit(main(sys.argv[1:]))
         (["--batch", "12"], "Run.batch must be a multiple of the 8 parts into which --mesh.data and --mesh.fsdp split"),
         (["--mesh.data", "1", "--mesh.tensor", "4"], "The mesh splits heads into 4 parts, by tensor, got 2; use"),
         (["--mesh.data", "1", "--mesh.fsdp", "4", "--model.width", "6"], "splits width into 4 parts, got 6 in"),
+        (
+            ["--mesh.data", "1", "--mesh.context", "8", "--context", "60"],
+            "splits tokens into 8 parts, by context, got 60",
+        ),
     ],
 )
 def test_what_the_mesh_does_not_divide_is_one_sentence_and_leaves_no_run(tmp_path, options, words):

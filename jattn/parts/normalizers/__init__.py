@@ -18,10 +18,12 @@ class Normalizer(Part):
     `kind` says what z is. "exponential": |weights| = exp(level - z) and z = logsumexp(level) over seen keys.
     "free": there is none. "threshold": z is where the weights sum to 1; the engine finds it by Newton steps from
     `begin`, so weights must be convex and falling in z. `visible = True` on the class asks for `tile.visible`.
+    `loops = True` says that `prepare` runs the engine as often as the rows' own numbers say.
     """
 
     kind: Literal["exponential", "free", "threshold"]
     visible = False
+    loops = False
 
     def weights(
         self,
@@ -92,6 +94,11 @@ class _OneMore(Normalizer):
     def visible(self) -> bool:
         """Asks for what the inner one asks for."""
         return self.inner.visible
+
+    @property
+    def loops(self) -> bool:
+        """Loops where the inner one does."""
+        return self.inner.loops
 
     def prepare(self, own: dict, run: Run) -> dict:
         return prepared_inner(self.inner, own, run)

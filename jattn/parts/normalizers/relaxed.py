@@ -29,6 +29,11 @@ class Relaxed(Normalizer):
         if not 0 <= self.amount <= 1:
             raise ValueError(f"Relaxed.amount must lie in [0, 1], got {self.amount}; 0 relaxes nothing.")
 
+    @property
+    def loops(self) -> bool:
+        """Loops where the inner one does."""
+        return self.inner.loops
+
     def prepare(self, own: dict, run: Run) -> dict:
         level = run(self.inner, own["inner"]).stats.log_normalizer
         # a row that sees nothing has none

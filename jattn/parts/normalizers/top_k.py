@@ -85,6 +85,7 @@ class TopK(Normalizer):
 
     keys: int = 64
     kind = "exponential"
+    loops = True
 
     def __post_init__(self):
         if isinstance(self.keys, bool) or not isinstance(self.keys, int) or self.keys < 1:

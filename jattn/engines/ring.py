@@ -1,0 +1,204 @@
+"""Exact attention where queries and keys lie on several devices: blocks of keys go round a ring, and results merge.
+
+Source: Liu, Zaharia, Abbeel, "Ring Attention with Blockwise Transformers for Near-Infinite Context", 2023,
+arXiv:2310.01889, section 3.
+Departs: any score, mask and normalizer that merges, statistics with gradients, and a backward pass from the merged
+rows, in which gradients of keys and values go round with them; what needs all keys at once gathers them instead.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float
+
+from jattn import engines
+from jattn.engines import Pairs, Rule, backward, forward, tiled, visits
+from jattn.engines.derivatives import forward_only, reverse_only
+from jattn.engines.merge import join
+from jattn.engines.tiles import at_top
+from jattn.numerics import wide
+from jattn.part import Attended, Place, Side, Stats
+
+
+def attend(
+    rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, pairs: Pairs, axis: str
+) -> Attended:
+    """As `tiled.attend` for the queries of this device and the keys of all, inside `jax.shard_map` over `axis`.
+
+    Every device has as many queries, and as many keys; masks and biases have the rows of its queries and all columns.
+    Raises ValueError for a normalizer that needs whole rows at once: `gathered` keys serve it.
+    """
+    if rule.normalizer.kind == "threshold" or rule.normalizer.loops:
+        raise ValueError(
+            f"A ring merges what each device's keys give, and {type(rule.normalizer).__name__} needs all keys at once; "
+            f"gather them first."
+        )
+    run = functools.partial(attend, axis=axis)
+    query = engines.prepared(run, rule, own, query, key, value, place, pairs)
+    data = {
+        "own": own,
+        "query": query,
+        "key": key,
+        "value": value,
+        "place": (place.head, place.layer, place.example),
+        "mask": pairs.mask,
+        "bias": pairs.bias,
+        "noise": pairs.noise,
+        "visible": None,
+    }
+    data = jax.tree.map(jnp.asarray, data)
+    where = (rule, place.heads, place.key_heads, axis)
+    if rule.reads_visible():
+        data["visible"] = _round(where, data, _count, jnp.zeros(_rows(data), jnp.int32))[0]
+    leaves, tree = jax.tree.flatten(data)
+    floating = tuple(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
+    smooth = [reverse_only(leaf) for leaf, is_float in zip(leaves, floating, strict=True) if is_float]
+    rest = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if not is_float]
+    precision = jax.config.jax_default_matmul_precision
+    out, stats = _attend((where, tree, floating, precision), smooth, rest)
+    found = Attended(out, Stats(*(x.T for x in stats), observed={}))
+    return tiled.with_null(found, rule, own, query, place)
+
+
+def gathered(tree: Any, axis: str) -> Any:
+    """Arrays of tokens "n ..." with those of all devices, in order; everything else as it is."""
+    return jax.tree.map(lambda x: lax.all_gather(x, axis, tiled=True) if jnp.ndim(x) else x, tree)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(static: tuple, smooth: list, rest: list) -> tuple:
+    out, rows = _forward(static, smooth, rest)
+    return out, rows[:4]
+
+
+def _keep(static: tuple, smooth: list, rest: list):
+    smooth, rest = ([leaf.value for leaf in side] for side in (smooth, rest))
+    out, rows = jax.tree.map(forward_only, _forward(static, smooth, rest))
+    return (out, rows[:4]), (smooth, rest, out, rows)
+
+
+def _pull(static: tuple, kept: tuple, cotangents: tuple):
+    smooth, rest, out, rows = kept
+    read = [None if isinstance(x, SymbolicZero) else x for x in (cotangents[0], *cotangents[1][:3])]
+    where, *_, precision = static
+    data = tiled.together(static, smooth, rest)
+
+    def step(found: dict, travelling: dict, here: dict, plans: tuple, column: Any) -> tuple[dict, dict]:
+        more = tiled.chosen(lambda plan, data: backward.run(plan, data, (out, *rows), read), plans, here)
+        travelling = {name: _plus(travelling[name], more[name]) for name in travelling}
+        bias = _pasted(found["bias"], more["bias"], column)
+        return {name: _plus(found[name], more[name]) for name in ("own", "query")} | {"bias": bias}, travelling
+
+    with jax.default_matmul_precision(precision):
+        found = {
+            "own": _zeros(data["own"]),
+            "query": (_zeros(data["query"].vector), _zeros(data["query"].extra)),
+            "bias": _zeros(data["bias"]),
+        }
+        travelling = {
+            "key": (_zeros(data["key"].vector), _zeros(data["key"].extra)),
+            "value": _zeros(data["value"]),
+        }
+        found, travelling = _round(where, data, step, found, travelling)
+    grads = zip(smooth, jax.tree.leaves(found | travelling), strict=True)
+    return [forward_only(grad.astype(leaf.dtype)) for leaf, grad in grads], [None] * len(rest)
+
+
+_attend.defvjp(_keep, _pull, symbolic_zeros=True)
+
+
+def _forward(static: tuple, smooth: list, rest: list) -> tuple:
+    """The output, and the rows of `forward.run` as if it had seen all keys."""
+    where, *_, precision = static
+    data = tiled.together(static, smooth, rest)
+    normalizer, dtype = where[0].normalizer, wide(data["query"].vector.dtype)
+    shared = normalizer.kind == "exponential"
+
+    def step(carry: tuple, travelling: None, here: dict, plans: tuple, column: Any) -> tuple[tuple, None]:
+        attended, mass, ties = carry
+        out, (entropy, level, top, visible, _, more, tied) = tiled.chosen(
+            functools.partial(forward.run, out_dtype=dtype), plans, here
+        )
+        other = Attended(out, Stats(*(x.T for x in (entropy, level, top, visible)), observed={}))
+        both = join(attended, other, shared)
+        top = both.stats.max_logit.T
+        sides = (attended, ties), (other, tied)
+        ties = sum(jnp.where(at_top(side.stats.max_logit.T, top), n, 0) for side, n in sides)
+        return (both, mass + more, ties), None
+
+    rows = jnp.zeros(_rows(data), dtype)
+    empty = Stats(rows.T, rows.T - jnp.inf, rows.T - jnp.inf, rows.T.astype(jnp.int32), {})
+    out = jnp.zeros((*rows.T.shape, data["value"].shape[2]), dtype)
+    with jax.default_matmul_precision(precision):
+        carry = (Attended(out, empty), rows, rows.astype(jnp.int32))
+        (attended, mass, ties), _ = _round(where, data, step, carry)
+    entropy, level, top, visible = (x.T for x in attended.stats[:4])
+    has_mass = mass > 0
+    z = jnp.where(has_mass, level, 0) if shared else rows
+    mass = has_mass.astype(dtype) if shared else mass
+    return attended.out.astype(data["value"].dtype), (entropy, level, top, visible, z, mass, ties)
+
+
+def _count(found: Array, travelling: None, here: dict, plans: tuple, column: Any) -> tuple[Array, None]:
+    return found + tiled.chosen(forward.count_visible, plans, here), None
+
+
+def _round(where: tuple, data: dict, step: Callable, carry: Any, travelling: Any = None) -> tuple[Any, Any]:
+    """`step(carry, travelling, data, plans, column)` for the keys of each device in turn, from this one's backward.
+
+    `travelling` goes round with the keys, and is back after the last. `column` is where the keys begin among all.
+    """
+    rule, heads, key_heads, axis = where
+    devices, me = lax.axis_size(axis), lax.axis_index(axis)
+    count = data["key"].vector.shape[0]
+    turn = [(n, (n + 1) % devices) for n in range(devices)]
+
+    def one(number: Any, held: tuple) -> tuple:
+        carry, travelling, key, value = held
+        column = (me - number) % devices * count
+        here = data | {"key": key, "value": value}
+        here |= {name: _cut(data[name], column, count) for name in ("mask", "bias")}
+        place = Place(data["place"][0], heads, key_heads, *data["place"][1:])
+        pairs = Pairs(here["mask"], here["bias"], data["noise"])
+        plans, live, few = visits.plans(rule, data["query"], key, value, place, pairs)
+        here |= jax.tree.map(jnp.asarray, {"live": live, "few": few})
+        carry, travelling = step(carry, travelling, here, plans, column)
+        return carry, *jax.tree.map(lambda x: lax.ppermute(x, axis, turn), (travelling, key, value))
+
+    return lax.fori_loop(0, devices, one, (carry, travelling, data["key"], data["value"]))[:2]
+
+
+def _rows(data: dict) -> tuple[int, int]:
+    return data["query"].vector.shape[1::-1]
+
+
+def _zeros(tree: Any) -> Any:
+    """Zeros like the floating arrays of a tree, at least float32; None for the others."""
+
+    def zero(leaf: Array) -> Array | None:
+        return jnp.zeros(leaf.shape, wide(leaf.dtype)) if jnp.issubdtype(leaf.dtype, jnp.inexact) else None
+
+    return jax.tree.map(zero, tree)
+
+
+def _plus(whole: Any, more: Any) -> Any:
+    return jax.tree.map(lambda a, b: a + b.astype(a.dtype), whole, more)
+
+
+def _cut(array: Array | None, column: Any, count: int) -> Array | None:
+    if array is None or array.shape[-1] == 1:
+        return array
+    return lax.dynamic_slice_in_dim(array, column, count, -1)
+
+
+def _pasted(whole: Array | None, more: Array | None, column: Any) -> Array | None:
+    """`more` added to those columns of `whole`, or to the one that stands for all."""
+    if whole is None:
+        return None
+    before = _cut(whole, column, more.shape[-1])
+    return lax.dynamic_update_slice_in_dim(whole, before + more.astype(whole.dtype), column * (whole.shape[-1] > 1), -1)
