@@ -173,5 +173,5 @@ def test_memory_falls_with_the_devices():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    # from what a context of one device takes, whose keys go nowhere
-    assert all(more >= 1.8 * less for more, less in zip(found, found[1:], strict=False)), found
+    # one device has no ring: beside its own keys two hold those under way, with their gradients
+    assert all(more >= 1.8 * less for more, less in zip(found[1:], found[2:], strict=False)), found
