@@ -56,7 +56,7 @@ class MultiHead(nnx.Module):
             layout = layout._replace(extra=extra)
         found = attend(
             parts.query, parts.key, parts.value, self.attention,
-            variables=variables, rng=flow.rng, layout=layout, state=flow.state, axes=flow.axes,
+            variables=variables, layout=layout, flow=flow,
         )  # fmt: skip
         out = found.out if parts.gates is None else found.out * parts.gates[..., None].astype(found.out.dtype)
         y, terms = self.projection.merge(own, out, parts, here)

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from jattn.layers.axes import Axes
+from jattn.layers.flow import Flow
 from jattn.mechanisms import Layout, Mechanism
 from jattn.mechanisms.attention import attend as attend_here
 from jattn.part import Attended, Rng, Stats, Variables
@@ -22,16 +23,17 @@ def attend(
     attention: Mechanism,
     *,
     variables: Variables,
-    rng: Array | Rng | None,
     layout: Layout,
-    state: Any,
-    axes: Axes | None,
+    flow: Flow,
 ) -> Attended:
-    """As `jattn.attend`, by the names "batch", "heads" and "time"; raises ValueError for what those do not divide."""
-    arguments = {"variables": variables, "rng": rng, "layout": layout, "state": state}
+    """As `jattn.attend` with the keys and the state of `flow`, split by its axes "batch", "heads" and "time".
+
+    Raises ValueError for what those do not divide.
+    """
+    axes, rng = flow.axes, flow.rng
     if axes is None:
-        return attend_here(query, key, value, attention, **arguments)
-    if state is not None:
+        return attend_here(query, key, value, attention, variables=variables, rng=rng, layout=layout, state=flow.state)
+    if flow.state is not None:
         raise ValueError("A mesh splits no decoding state, got one; decode without a mesh, on one device.")
     if not isinstance(rng, Rng | None):
         raise TypeError("On a mesh each example needs a key of its own, got one for all; pass jattn.part.Rng.")
