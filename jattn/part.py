@@ -274,6 +274,17 @@ class Attended(NamedTuple):
     state: Any = None
 
 
+def of_heads(own: dict, name: str, place: Place) -> Array:
+    """The rows of a learned array that are those of a tile's heads; raises ValueError for one of other heads."""
+    if len(own[name]) != place.heads:
+        path = f"{getattr(own, 'path', '')}/{name}".lstrip("/")
+        raise ValueError(
+            f"The array {path!r} holds a row for each of the {place.heads} query heads, got {len(own[name])}; make "
+            f"variables by attention.init for the heads of this call."
+        )
+    return own[name][place.head]
+
+
 def scope(extra: dict, path: str) -> dict:
     """What a part at `path` sees of `extra`: the caller's flat names, then its own; never another part's."""
     for step in path.split("/"):

@@ -93,7 +93,12 @@ def scored(
         key = tile.key.vector
         repeated = tile.key._replace(vector=jnp.repeat(key, found.shape[0] // key.shape[0], axis=0))
         for part_, path, own_ in _numbered(rule, own):
-            found = part_.pairs(own_, found, _scoped(tile._replace(key=repeated), path, part_.visible))
+            before, found = found, part_.pairs(own_, found, _scoped(tile._replace(key=repeated), path, part_.visible))
+            if found.shape != before.shape:
+                raise ValueError(
+                    f"{type(part_).__name__}.pairs gives one logit for each pair of a tile, of shape {before.shape}, "
+                    f"got {found.shape}; change the values alone."
+                )
     return found if bias is None else found + bias.astype(found.dtype)
 
 

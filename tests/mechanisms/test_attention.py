@@ -15,11 +15,15 @@ from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.attention import attend as uncompiled
 from jattn.part import Dims, Rng, part
 from jattn.parts.masks.causal import Causal
+from jattn.parts.normalizers.learned_entmax import LearnedEntmax
+from jattn.parts.normalizers.null_slot import NullSlot
 from jattn.parts.normalizers.sink import Sink
 from jattn.parts.normalizers.sparsemax import Sparsemax
 from jattn.parts.normalizers.squared_relu import SquaredRelu
 from jattn.parts.scores import Score
 from jattn.parts.scores.forgetting import Forgetting
+from jattn.parts.scores.scalable_softmax import ScalableSoftmax
+from jattn.parts.scores.t5_bias import T5Bias
 from tests.support import compiled_attend as attend
 from tests.support import resize
 
@@ -287,3 +291,34 @@ def test_a_traced_cache_that_overflows_answers_nothing():
 def test_data_of_a_wrong_shape_is_refused(data, error, said):
     with pytest.raises(error, match=said):
         uncompiled(*qkv(), layout=Layout(**data))
+
+
+@pytest.mark.parametrize(
+    ("attention", "path"),
+    [
+        (Attention(T5Bias()), "score/0/table"),
+        (Attention(ScalableSoftmax()), "score/0/strength"),
+        (Attention(normalizer=Sink()), "normalizer/logit"),
+        (Attention(normalizer=NullSlot()), "normalizer/logit"),
+        (Attention(normalizer=LearnedEntmax()), "normalizer/logit"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else None,
+)
+def test_arrays_of_other_heads_are_refused(attention, path):
+    variables = attention.init(jax.random.key(0), Dims(1, 1, 1, 4, 3))
+    with pytest.raises(ValueError, match=f"'{path}' holds a row for each of the 2 query heads, got 1; make"):
+        attend(*qkv(), attention, variables=variables)
+
+
+@part
+class Narrow(Score):
+    """Loses pairs."""
+
+    def pairs(self, own, logits, tile):
+        return logits[..., :1]
+
+
+def test_a_score_that_loses_pairs_is_named():
+    words = r"Narrow.pairs gives one logit for each pair of a tile, of shape \(2, 6, 6\), got \(2, 6, 1\)"
+    with pytest.raises(ValueError, match=words):
+        attend(*qkv(), Attention(Narrow()))

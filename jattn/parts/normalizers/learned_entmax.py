@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jattn.part import Dims, Tile, part
+from jattn.part import Dims, Tile, of_heads, part
 from jattn.parts.normalizers import Normalizer
 from jattn.parts.normalizers.entmax import entmax, unit
 
@@ -38,12 +38,12 @@ class LearnedEntmax(Normalizer):
         seen: Bool[Array, "#h t s"],
         tile: Tile,
     ) -> Float[Array, "h t s"]:
-        each = sparsity(own["logit"][tile.place.head]).astype(logits.dtype)
+        each = sparsity(of_heads(own, "logit", tile.place)).astype(logits.dtype)
         return entmax(logits, z, seen, each[:, None, None])
 
     def begin(self, own: dict, top: Float[Array, "h t"], tile: Tile) -> Float[Array, "h t"]:
         # the largest logit alone has mass 1 here
-        return top * unit(sparsity(own["logit"][tile.place.head]).astype(top.dtype))[:, None]
+        return top * unit(sparsity(of_heads(own, "logit", tile.place)).astype(top.dtype))[:, None]
 
     def degree(self, own: dict, tile: Tile) -> Float[Array, "h 1"]:
-        return 1 / sparsity(own["logit"][tile.place.head])[:, None]
+        return 1 / sparsity(of_heads(own, "logit", tile.place))[:, None]

@@ -8,7 +8,7 @@ Departs: the slot has no key; its logit is learned itself, so that it is the sam
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jattn.part import Dims, Tile, part
+from jattn.part import Dims, Tile, of_heads, part
 from jattn.parts.normalizers import Normalizer, _OneMore
 from jattn.parts.normalizers.softmax import Softmax
 
@@ -23,5 +23,5 @@ class NullSlot(_OneMore):
         return {"logit": jnp.zeros(dims.heads), "value": jnp.zeros((dims.heads, dims.value_width))}
 
     def null(self, own: dict, tile: Tile) -> tuple[Float[Array, "h t"], Float[Array, "h e"]]:
-        logit, value = own["logit"][tile.place.head], own["value"][tile.place.head]
+        logit, value = (of_heads(own, name, tile.place) for name in ("logit", "value"))
         return jnp.broadcast_to(logit[:, None], (logit.shape[0], tile.query.position.shape[0])), value

@@ -7,7 +7,7 @@ denominator of the softmax of each head).
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jattn.part import Dims, Tile, part
+from jattn.part import Dims, Tile, of_heads, part
 from jattn.parts.normalizers import Normalizer, _OneMore
 from jattn.parts.normalizers.softmax import Softmax
 
@@ -22,5 +22,5 @@ class Sink(_OneMore):
         return {"logit": jnp.zeros(dims.heads)}
 
     def null(self, own: dict, tile: Tile) -> tuple[Float[Array, "h t"], None]:
-        logit = own["logit"][tile.place.head]
+        logit = of_heads(own, "logit", tile.place)
         return jnp.broadcast_to(logit[:, None], (logit.shape[0], tile.query.position.shape[0])), None

@@ -8,7 +8,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jattn.part import Dims, Tile, part
+from jattn.part import Dims, Tile, of_heads, part
 from jattn.parts.scores import Score
 
 
@@ -37,4 +37,4 @@ class ScalableSoftmax(Score):
     def pairs(self, own: dict, logits: Float[Array, "h t s"], tile: Tile) -> Float[Array, "h t s"]:
         # a row that sees no key has no logit to scale; the count of 1 keeps its log a number
         sharpness = jnp.log(jnp.maximum(tile.visible, 1).astype(logits.dtype))
-        return logits * (own["strength"][tile.place.head].astype(logits.dtype)[:, None] * sharpness)[..., None]
+        return logits * (of_heads(own, "strength", tile.place).astype(logits.dtype)[:, None] * sharpness)[..., None]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jattn.numerics import by_offset
-from jattn.part import Dims, Tile, part
+from jattn.part import Dims, Tile, of_heads, part
 from jattn.parts.scores import Score
 
 
@@ -56,7 +56,7 @@ class T5Bias(Score):
         return {"table": 0.02 * jax.random.normal(rng, (dims.heads, self.buckets))}
 
     def pairs(self, own: dict, logits: Float[Array, "h t s"], tile: Tile) -> Float[Array, "h t s"]:
-        table = own["table"][tile.place.head].astype(logits.dtype)
+        table = of_heads(own, "table", tile.place).astype(logits.dtype)
 
         def find(offset):
             return table[:, bucket(offset, self.buckets, self.farthest, self.sides)]
