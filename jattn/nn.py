@@ -4,6 +4,7 @@
 from jattn import lazy
 
 _HOMES = {
+    "Axes": "jattn.layers.axes",
     "Block": "jattn.layers.block",
     "Buffer": "jattn.layers.buffers",
     "Decoded": "jattn.models.decoder",
