@@ -133,9 +133,13 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--mesh.data", "3"], "divides the 8 devices"),
+        pytest.param(["--mesh.data", "3"], "divides the 8 devices", marks=pytest.mark.slow),
         (["--batch", "12"], "Run.batch must be a multiple of the 8 parts into which --mesh.data and --mesh.fsdp split"),
-        (["--mesh.data", "1", "--mesh.tensor", "4"], "The mesh splits heads into 4 parts, by tensor, got 2; use"),
+        pytest.param(
+            ["--mesh.data", "1", "--mesh.tensor", "4"],
+            "The mesh splits heads into 4 parts, by tensor, got 2; use",
+            marks=pytest.mark.slow,
+        ),
         (["--mesh.data", "1", "--mesh.fsdp", "4", "--model.width", "6"], "splits width into 4 parts, got 6 in"),
         (
             ["--mesh.data", "1", "--mesh.context", "8", "--context", "60"],
