@@ -136,7 +136,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             name: columns_here[name].at[..., columns].add(found) for name, found in (("k", g_key), ("v", g_value))
         }
         for found in (g_smooth, g_direct):
-            own = _plus(own, found["own"])
+            own = plus(own, found["own"])
             rows_here["extra"] = _add_rows(rows_here["extra"], found["query extra"], block.step.row)
             columns_here["extra"] = _add_rows(columns_here["extra"], found["key extra"], block.step.column)
         if data["bias"] is not None:
@@ -162,7 +162,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             # of this tile alone, added to the whole once: XLA copies the whole for each step that adds to it
             rows_here = {
                 "q": jnp.zeros((slim.rows, slim.group, data["query"].vector.shape[2]), dtype),
-                "extra": _zeros(data["query"].extra, slim.rows),
+                "extra": zeros(data["query"].extra, slim.rows),
             }
             if data["bias"] is not None:
                 sizes = zip(data["bias"].shape, (slim.group, slim.rows, slim.columns), strict=True)
@@ -186,7 +186,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
         columns_here = {
             "k": jnp.zeros((key.shape[0], data["key"].vector.shape[2], slim.columns), dtype),
             "v": jnp.zeros((value.shape[0], data["value"].shape[2], slim.columns), dtype),
-            "extra": _zeros(data["key"].extra, slim.columns),
+            "extra": zeros(data["key"].extra, slim.columns),
         }
         listed = None if data["live"] is None else data["live"][1]
         whole, columns_here = over_tiles(slim.kinds, listed, group, j, visit, (whole, columns_here))
@@ -202,13 +202,13 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
 
     query, key, value = data["query"], data["key"], data["value"]
     # three zeros that XLA takes for different ones: filled from one array, each would first be a copy
-    zeros = lax.optimization_barrier((jnp.zeros((), dtype),) * 3)
+    apart = lax.optimization_barrier((jnp.zeros((), dtype),) * 3)
     g_query, g_key, g_value = (
-        jnp.broadcast_to(zero, x.shape) for zero, x in zip(zeros, (query.vector, key.vector, value), strict=True)
+        jnp.broadcast_to(zero, x.shape) for zero, x in zip(apart, (query.vector, key.vector, value), strict=True)
     )
-    whole = {"own": _zeros(data["own"]), "bias": _zeros(data["bias"]), "q": g_query, "query extra": _zeros(query.extra)}
+    whole = {"own": zeros(data["own"]), "bias": zeros(data["bias"]), "q": g_query, "query extra": zeros(query.extra)}
     # apart from what the inner loop carries: XLA would copy them there for each tile
-    columns = {"k": g_key, "v": g_value, "extra": _zeros(key.extra)}
+    columns = {"k": g_key, "v": g_value, "extra": zeros(key.extra)}
     whole, columns = loop(column_tiles * groups_of_columns, columns_of, (whole, columns))
     return {
         "own": whole["own"],
@@ -219,7 +219,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
     }
 
 
-def _zeros(tree: Any, rows: int | None = None) -> Any:
+def zeros(tree: Any, rows: int | None = None) -> Any:
     """Zeros like the floating arrays of a tree, or like so many of their rows; None for the others."""
 
     def zero(leaf):
@@ -244,7 +244,8 @@ def _smooth(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
-def _plus(whole: Any, more: Any) -> Any:
+def plus(whole: Any, more: Any) -> Any:
+    """The sums of two trees, in the dtypes of the first; None where that has None."""
     return jax.tree.map(
         lambda a, b: None if a is None else a + b.astype(a.dtype), whole, more, is_leaf=lambda leaf: leaf is None
     )

@@ -20,7 +20,7 @@ from jattn import engines
 from jattn.engines import Pairs, Rule, backward, forward, tiled, visits
 from jattn.engines.derivatives import forward_only, reverse_only
 from jattn.engines.merge import join
-from jattn.engines.tiles import at_top
+from jattn.engines.tiles import add, at_top, cut
 from jattn.numerics import wide
 from jattn.part import Attended, Place, Side, Stats
 
@@ -40,27 +40,12 @@ def attend(
         )
     run = functools.partial(attend, axis=axis)
     query = engines.prepared(run, rule, own, query, key, value, place, pairs)
-    data = {
-        "own": own,
-        "query": query,
-        "key": key,
-        "value": value,
-        "place": (place.head, place.layer, place.example),
-        "mask": pairs.mask,
-        "bias": pairs.bias,
-        "noise": pairs.noise,
-        "visible": None,
-    }
-    data = jax.tree.map(jnp.asarray, data)
+    data = tiled.given(own, query, key, value, place, pairs)
     where = (rule, place.heads, place.key_heads, axis)
     if rule.reads_visible():
         data["visible"] = _round(where, data, _count, jnp.zeros(_rows(data), jnp.int32))[0]
-    leaves, tree = jax.tree.flatten(data)
-    floating = tuple(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
-    smooth = [reverse_only(leaf) for leaf, is_float in zip(leaves, floating, strict=True) if is_float]
-    rest = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if not is_float]
-    precision = jax.config.jax_default_matmul_precision
-    out, stats = _attend((where, tree, floating, precision), smooth, rest)
+    static, smooth, rest = tiled.apart(where, data)
+    out, stats = _attend(static, [reverse_only(leaf) for leaf in smooth], rest)
     found = Attended(out, Stats(*(x.T for x in stats), observed={}))
     return tiled.with_null(found, rule, own, query, place)
 
@@ -90,19 +75,21 @@ def _pull(static: tuple, kept: tuple, cotangents: tuple):
 
     def step(found: dict, travelling: dict, here: dict, plans: tuple, column: Any) -> tuple[dict, dict]:
         more = tiled.chosen(lambda plan, data: backward.run(plan, data, (out, *rows), read), plans, here)
-        travelling = {name: _plus(travelling[name], more[name]) for name in travelling}
-        bias = _pasted(found["bias"], more["bias"], column)
-        return {name: _plus(found[name], more[name]) for name in ("own", "query")} | {"bias": bias}, travelling
+        travelling = {name: backward.plus(travelling[name], more[name]) for name in travelling}
+        bias = found["bias"]
+        if bias is not None:
+            bias = add(bias, more["bias"], (0, 0, column))
+        return {name: backward.plus(found[name], more[name]) for name in ("own", "query")} | {"bias": bias}, travelling
 
     with jax.default_matmul_precision(precision):
         found = {
-            "own": _zeros(data["own"]),
-            "query": (_zeros(data["query"].vector), _zeros(data["query"].extra)),
-            "bias": _zeros(data["bias"]),
+            "own": backward.zeros(data["own"]),
+            "query": (backward.zeros(data["query"].vector), backward.zeros(data["query"].extra)),
+            "bias": backward.zeros(data["bias"]),
         }
         travelling = {
-            "key": (_zeros(data["key"].vector), _zeros(data["key"].extra)),
-            "value": _zeros(data["value"]),
+            "key": (backward.zeros(data["key"].vector), backward.zeros(data["key"].extra)),
+            "value": backward.zeros(data["value"]),
         }
         found, travelling = _round(where, data, step, found, travelling)
     grads = zip(smooth, jax.tree.leaves(found | travelling), strict=True)
@@ -177,28 +164,6 @@ def _rows(data: dict) -> tuple[int, int]:
     return data["query"].vector.shape[1::-1]
 
 
-def _zeros(tree: Any) -> Any:
-    """Zeros like the floating arrays of a tree, at least float32; None for the others."""
-
-    def zero(leaf: Array) -> Array | None:
-        return jnp.zeros(leaf.shape, wide(leaf.dtype)) if jnp.issubdtype(leaf.dtype, jnp.inexact) else None
-
-    return jax.tree.map(zero, tree)
-
-
-def _plus(whole: Any, more: Any) -> Any:
-    return jax.tree.map(lambda a, b: a + b.astype(a.dtype), whole, more)
-
-
 def _cut(array: Array | None, column: Any, count: int) -> Array | None:
-    if array is None or array.shape[-1] == 1:
-        return array
-    return lax.dynamic_slice_in_dim(array, column, count, -1)
-
-
-def _pasted(whole: Array | None, more: Array | None, column: Any) -> Array | None:
-    """`more` added to those columns of `whole`, or to the one that stands for all."""
-    if whole is None:
-        return None
-    before = _cut(whole, column, more.shape[-1])
-    return lax.dynamic_update_slice_in_dim(whole, before + more.astype(whole.dtype), column * (whole.shape[-1] > 1), -1)
+    """The columns of a mask or a bias that belong to the keys from `column` on."""
+    return array if array is None or array.shape[-1] == 1 else cut(array, column, count, -1)

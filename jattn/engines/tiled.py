@@ -37,6 +37,15 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
         return _empty(rule, value, length, heads)
     query = engines.prepared(attend, rule, own, query, key, value, place, pairs)
     plans, live, few = visits.plans(rule, query, key, value, place, pairs)
+    data = given(own, query, key, value, place, pairs) | jax.tree.map(jnp.asarray, {"live": live, "few": few})
+    if rule.reads_visible():
+        data["visible"] = chosen(forward.count_visible, plans, data)
+    out, stats = _compiled(*apart(plans, data))
+    return with_null(Attended(out, Stats(*(x.T for x in stats), observed={})), rule, own, query, place)
+
+
+def given(own: dict, query: Side, key: Side, value: Array, place: Place, pairs: Pairs) -> dict[str, Any]:
+    """The data of a call by the names that the passes read them under."""
     data = {
         "own": own,
         "query": query,
@@ -47,20 +56,18 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
         "bias": pairs.bias,
         "noise": pairs.noise,
         "visible": None,
-        "live": live,
-        "few": few,
     }
-    data = jax.tree.map(jnp.asarray, data)
-    if rule.reads_visible():
-        data["visible"] = chosen(forward.count_visible, plans, data)
+    return jax.tree.map(jnp.asarray, data)
+
+
+def apart(known: Any, data: dict) -> tuple[tuple, list, list]:
+    """What is known at trace time and how to put the data together again, their floating arrays, and the others."""
     leaves, tree = jax.tree.flatten(data)
     floating = tuple(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves)
     smooth = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float]
     rest = [leaf for leaf, is_float in zip(leaves, floating, strict=True) if not is_float]
     # the backward pass is traced later, when the caller's `with jax.default_matmul_precision` may have ended
-    precision = jax.config.jax_default_matmul_precision
-    out, stats = _compiled((plans, tree, floating, precision), smooth, rest)
-    return with_null(Attended(out, Stats(*(x.T for x in stats), observed={})), rule, own, query, place)
+    return (known, tree, floating, jax.config.jax_default_matmul_precision), smooth, rest
 
 
 def with_null(attended: Attended, rule: Rule, own: dict, query: Side, place: Place) -> Attended:

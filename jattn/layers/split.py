@@ -50,10 +50,14 @@ def attend(
     whole = PartitionSpec()
 
     def tokens(array: Array) -> PartitionSpec:
-        """The spec of positions, segments and of what is valid: "n" or "b n", or a number, or "b" of those."""
-        if array.dtype != bool and array is not None and array.ndim < 2 and array.shape != query.shape[1:2]:
-            return PartitionSpec(batch) if array.ndim else whole
-        return PartitionSpec(batch, time) if array.ndim > 1 else PartitionSpec(time)
+        """The spec of one value a token: "n" or "b n"."""
+        return PartitionSpec(batch, time) if jnp.ndim(array) > 1 else PartitionSpec(time)
+
+    def valid(array: Array) -> PartitionSpec:
+        """The spec of what is valid: of tokens, or a number, of all or for each example."""
+        if jnp.issubdtype(jnp.result_type(array), jnp.integer):
+            return PartitionSpec(batch) if jnp.ndim(array) else whole
+        return tokens(array)
 
     def pairs(array: Array | None) -> PartitionSpec:
         """The spec of a mask or a bias "*b #h #t s"."""
@@ -64,7 +68,9 @@ def attend(
         return PartitionSpec(*lead, *over)
 
     data = {
-        **{name: jax.tree.map(tokens, getattr(layout, name)) for name in ("positions", "segments", "valid")},
+        "positions": jax.tree.map(tokens, layout.positions),
+        "segments": jax.tree.map(tokens, layout.segments),
+        "valid": jax.tree.map(valid, layout.valid),
         "mask": pairs(layout.mask),
         "bias": pairs(layout.bias),
         "extra": PartitionSpec(batch, time),

@@ -126,20 +126,21 @@ class Attention(Mechanism):
     def arguments(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> tuple:
         """What an engine's `attend` takes for one example, and the state after it."""
         held = 0 if state is None else state.length
-        if self.context_axis is not None:
-            held = lax.axis_index(self.context_axis) * split.query.shape[0]
         heads, key_heads = split.query.shape[1], split.key.shape[1]
         numbers, all_heads, all_key_heads = layout.head or (np.arange(heads), heads, key_heads)
         place = Place(numbers, all_heads, all_key_heads, layout.layer, split.example)
         extra = _pair(split.extra) if split.extra else _pair(layout.extra)
-        valid = _pair(layout.valid)
+        first, valid = (held, held), _pair(layout.valid)
         if self.context_axis is not None:
+            sizes = len(split.query), len(split.key)
+            first = tuple(lax.axis_index(self.context_axis) * size for size in sizes)
             # a number counts the tokens of all devices
             valid = tuple(
-                held + jnp.arange(len(split.query)) < n if n is not None and not jnp.ndim(n) else n for n in valid
+                start + jnp.arange(size) < n if n is not None and not jnp.ndim(n) else n
+                for start, size, n in zip(first, sizes, valid, strict=True)
             )
         query, key = (
-            _side(vector, held, *(_pair(x)[n] for x in (layout.positions, layout.segments, valid)), extra[n])
+            _side(vector, first[n], *(_pair(x)[n] for x in (layout.positions, layout.segments, valid)), extra[n])
             for n, vector in enumerate((split.query, split.key))
         )
         query, key = (
@@ -148,7 +149,7 @@ class Attention(Mechanism):
         scale = self.scale if self.scale is not None else query.vector.shape[-1] ** -0.5
         value = split.value
         if self.context_axis is not None:
-            query, key = (_of_all(side, held, self.context_axis) for side in (query, key))
+            query, key = (_of_all(side, self.context_axis) for side in (query, key))
             if self._gathers():
                 key, value = ring.gathered((key, value), self.context_axis)
         if state is not None:
@@ -213,11 +214,10 @@ def _check_tokens(score: Score, before: list, after: tuple) -> None:
         )
 
 
-def _of_all(side: Side, first: Any, axis: str) -> Side:
-    """A side of which this device has the tokens from `first` on: what is valid, and how many are, over all."""
-    new = side.vector.shape[0]
+def _of_all(side: Side, axis: str) -> Side:
+    """A side of which this device has some tokens, with the number that all devices have."""
     if side.valid is None:
-        return side._replace(length=new * lax.axis_size(axis))
+        return side._replace(length=side.vector.shape[0] * lax.axis_size(axis))
     return side._replace(length=lax.psum(side.valid.sum(), axis))
 
 

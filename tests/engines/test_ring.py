@@ -43,6 +43,7 @@ CASES = {
         Attention((T5Bias(), SoftCap(5.0)), causal & Window(left=(3, 40, 9, 20)), OffByOne(), dropout=0.2),
         {**data, "bias": draw(heads, tokens, tokens)},
     ),
+    "fewer keys": (Attention(mask=Causal(align="last"), dropout=0.2), {"valid": (None, jnp.array([30, 36]))}, 36),
     "rows": (Attention(mask=causal), {"valid": jnp.asarray(random.random((2, tokens)) < 0.6)}),
     "one bias for all keys": (Attention(mask=causal), {"bias": draw(1, tokens, 1)}),
     "free": (Attention(normalizer=Sigmoid()), {}),
@@ -58,6 +59,8 @@ rng = Rng(*(jax.random.key(n) for n in (1, 2)), jax.random.split(jax.random.key(
 
 
 def place(name, array):
+    if isinstance(array, tuple):
+        return tuple(place(name, each) for each in array)
     if array is None or name == "valid" and array.dtype != bool:
         return P()
     if name in ("mask", "bias"):
@@ -65,7 +68,7 @@ def place(name, array):
     return P(None, "context") if array.ndim > 1 else P("context")
 
 
-def loss_and_gradients(attention, given, devices):
+def loss_and_gradients(devices, attention, given, keys=tokens):
     params, buffers = attention.init(jax.random.key(0), jattn.Dims.of(query, key, value, model_width=6))
     params = jax.tree.map(lambda leaf: leaf.astype(float) + 0.3 * draw(*leaf.shape), params)
     mesh = jax.make_mesh((devices,), ("context",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
@@ -92,7 +95,7 @@ def loss_and_gradients(attention, given, devices):
         finite = [jnp.where(jnp.isfinite(s), s, 0) for s in stats[:3]]
         return sum((a * w).sum() for a, w in zip((out, *finite), weights)), (out, *finite, stats[3])
 
-    smooth = params, query, key, value, x, given.get("bias")
+    smooth = params, query, key[:, :keys], value[:, :keys], x, given.get("bias")
     compiled = [
         jax.jit(jax.value_and_grad(lambda s, split=split: loss(s, split), has_aux=True)).lower(smooth).compile()
         for split in (False, True)
@@ -103,7 +106,7 @@ def loss_and_gradients(attention, given, devices):
     return max(jax.tree.leaves(off)), *(text.count(f" {name}(") for name in ("collective-permute", "all-gather"))
 
 
-print(json.dumps([loss_and_gradients(*CASES[name], int(n)) for name, n in json.loads(sys.argv[1])]))
+print(json.dumps([loss_and_gradients(int(n), *CASES[name]) for name, n in json.loads(sys.argv[1])]))
 """
 
 
@@ -115,23 +118,16 @@ def split(cases):
 
 
 RINGS = [
-    "causal",
-    "all of it",
-    "rows",
-    "one bias for all keys",
-    "free",
-    "squared relu",
-    "null slot",
-    "relaxed",
-    "signed",
-]
+    "causal", "all of it", "fewer keys", "rows", "one bias for all keys", "free", "squared relu", "null slot",
+    "relaxed", "signed",
+]  # fmt: skip
 GATHERS = ["entmax", "top", "forgetting"]
 
 
 @pytest.mark.parametrize(
     "cases",
     [
-        [("all of it", 4), ("top", 2)],
+        [("all of it", 4), ("fewer keys", 4), ("top", 2)],
         *(pytest.param([(name, 4)], marks=pytest.mark.slow) for name in [*RINGS, *GATHERS]),
         pytest.param([("all of it", 2), ("free", 1)], marks=pytest.mark.slow),
     ],
