@@ -25,5 +25,6 @@ _HOMES = {
     "part": "jattn",
     "positions": "jattn",
     "scores": "jattn",
+    "sigma_reparam": "jattn.layers.reparametrizations.sigma_reparam",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

@@ -8,6 +8,7 @@ from jattn import positions as positions
 from jattn import scores as scores
 from jattn.engines.merge import merge as merge
 from jattn.layers.hook import attention_fn as attention_fn
+from jattn.layers.reparametrizations.sigma_reparam import sigma_reparam as sigma_reparam
 from jattn.mechanisms import Layout as Layout
 from jattn.mechanisms.attention import Attention as Attention
 from jattn.mechanisms.attention import attend as attend

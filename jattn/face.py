@@ -17,6 +17,7 @@ MODULES = ("catalogue", "nn", "part")
 NAMES = {
     "jattn.engines.merge": ("merge",),
     "jattn.layers.hook": ("attention_fn",),
+    "jattn.layers.reparametrizations.sigma_reparam": ("sigma_reparam",),
     "jattn.mechanisms": ("Layout",),
     "jattn.mechanisms.attention": ("Attention", "attend"),
     "jattn.mechanisms.dot_product": ("dot_product_attention",),
