@@ -22,6 +22,8 @@ NAMES = {
     "jattn.mechanisms.attention": ("Attention", "attend"),
     "jattn.mechanisms.dot_product": ("dot_product_attention",),
     "jattn.mechanisms.entropy": ("attention_entropy",),
+    "jattn.mechanisms.entropy_bands": ("causal_ceiling", "entropy_bands"),
+    "jattn.mechanisms.entropy_bound": ("entropy_lower_bound",),
     "jattn.mechanisms.explain": ("explain",),
     "jattn.mechanisms.weights": ("attention_weights",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),
