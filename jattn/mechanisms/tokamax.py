@@ -33,11 +33,11 @@ def out(call: Call, sees: Bool[Array, "*b t h"] | None) -> Float[Array, "*b t h 
     arrays, options = jax.tree.map(reverse_only, call.arrays), call.options
     mask = arrays.mask
     if mask is not None:
-        # to a kernel no row is empty: behind such a row its gradient may be NaN, which no 0 behind it mends
+        # no row is empty to a kernel, whose gradient may be NaN there, which a 0 that comes behind it does not mend
         empty = ~jnp.moveaxis(sees[..., : mask.shape[-3]], -1, -2)[..., None]
         mask = jax.lax.broadcast_to_rank(mask, empty.ndim) | empty
     query, key, value = (jax_nn.one_batch(x) for x in arrays[:3])
-    # tokens past a query length are rows that see no key, and need no mask of its own
+    # without query lengths: rows past them see no key, and are made 0 below
     found = library().dot_product_attention(
         query,
         key,
