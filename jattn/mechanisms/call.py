@@ -23,7 +23,7 @@ from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
 from jattn.parts.scores import Score
 
-IMPLEMENTATIONS = ("tiled", "dense", "xla", "cudnn")
+IMPLEMENTATIONS = ("tiled", "dense", "xla", "cudnn", "tokamax")
 # a length of an axis of heads, in lengths of the axis of time, from which on the two look swapped
 LOPSIDED = 4
 
