@@ -27,7 +27,9 @@ MOST_ARGUMENTS = 8
 COPIED = {"dot_product_attention", "explain", "attention_fn"}
 
 # tests of the repository, not of a file in the package
-WHOLE = {"test_attention_gym.py", "test_drawn.py", "test_house.py", "test_readme.py"}
+WHOLE = {
+    "test_attention_gym.py", "test_drawn.py", "test_house.py", "test_readme.py", "tpu_scripts/test_scripts.py",
+}  # fmt: skip
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 EXPERIMENT_FILES = sorted(EXPERIMENTS.rglob("*.py"))
