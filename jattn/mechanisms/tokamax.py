@@ -67,7 +67,7 @@ def refusals(call: Call) -> list[str]:
     if arrays.query.dtype == jnp.float64:
         found.append("its kernels sum float64 in float32")
     if arrays.query.dtype == jnp.float16 and platform() != "gpu":
-        found.append("its products of float16 are a GPU's")
+        found.append("its products of float16 need a GPU")
     if options.window is not None and arrays.query.shape[-3] != arrays.key.shape[-3]:
         found.append("its windows are those of as many queries as keys")
     if jax_nn.may_be_empty(arrays, options.window):

@@ -112,7 +112,7 @@ def test_bfloat16_comes_back_as_bfloat16_rounded_a_few_times(served):
         ({"value_heads": 1}, "its values have as many heads as its keys"),
         ({"scale": jnp.ones(())}, "its scale is a number that is known when it is compiled"),
         ({"return_residual": True}, "it returns no residual"),
-        ({"dtype": jnp.float16}, "its products of float16 are a GPU's"),
+        ({"dtype": jnp.float16}, "its products of float16 need a GPU"),
         ({"local_window_size": 2}, "its windows are those of as many queries as keys"),
         (
             {"keys": T, "local_window_size": 2, "key_value_seq_lengths": np.array([3, 7])},
