@@ -20,6 +20,7 @@ _HOMES = {
     "dot_product_attention": "jattn.mechanisms.dot_product",
     "entropy_bands": "jattn.mechanisms.entropy_bands",
     "entropy_lower_bound": "jattn.mechanisms.entropy_bound",
+    "entropy_penalty": "jattn.mechanisms.entropy_penalty",
     "explain": "jattn.mechanisms.explain",
     "masks": "jattn",
     "merge": "jattn.engines.merge",

@@ -13,6 +13,7 @@ _HOMES = {
     "Embedding": "jattn.layers.embeddings",
     "FeedForward": "jattn.layers.feedforward",
     "Flow": "jattn.layers.flow",
+    "FusedFeedForward": "jattn.layers.fused_feedforward",
     "Grouped": "jattn.layers.heads.grouped",
     "Head": "jattn.layers.embeddings",
     "Heads": "jattn.layers.heads",

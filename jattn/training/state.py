@@ -14,11 +14,11 @@ from jattn.layers.buffers import Buffer
 from jattn.models.decoder import Decoder
 from jattn.part import Variables
 from jattn.training import sharding
-from jattn.training.objectives import Forward
+from jattn.training.objectives import LEARNED, Forward
 from jattn.training.run import Run
 
-# what the seed's key is folded with: one stream for fresh params, one for the steps
-FRESH, STEPS = 0, 1
+# what the seed's key is folded with: streams for fresh params, for the steps, and for what the objective learns
+FRESH, STEPS, OBJECTIVE = 0, 1, 2
 
 
 class TrainState(NamedTuple):
@@ -46,11 +46,24 @@ def variables(model: Decoder) -> Variables:
     return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(buffers))
 
 
+def with_objective(run: Run, params: dict) -> dict:
+    """The model's params, and beside them fresh ones of what the objective learns, if anything."""
+    dims = run.model.projection.dims(run.model.width, run.model.heads, run.model.depth)
+    own = run.objective.init(key(run, OBJECTIVE), dims).params
+    return params | {LEARNED: own} if own else params
+
+
+def of_model(variables: Variables) -> Variables:
+    """Without what the objective learns."""
+    return variables._replace(params={name: x for name, x in variables.params.items() if name != LEARNED})
+
+
 def fresh(run: Run) -> TrainState:
     """The state before the first step, spread over the run's mesh."""
 
     def make() -> TrainState:
         params, buffers = variables(decoder(run))
+        params = with_objective(run, params)
         optimizer_state = run.optimizer.transformation(run.steps).init(params)
         return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
 
@@ -78,6 +91,8 @@ def shardings(run: Run) -> TrainState | None:
     params_at, buffers_at = (
         sharding.placed(axes, named(kind), tree) for kind, tree in zip(kinds, (params, buffers), strict=True)
     )
+    own = jax.eval_shape(lambda: with_objective(run, {}))
+    params, params_at = params | own, params_at | jax.tree.map(lambda _: sharding.whole(axes), own)
     optimizer_state = jax.eval_shape(run.optimizer.transformation(run.steps).init, params)
     optimizer_at = sharding.like_weights(optimizer_state, params, params_at, axes)
     return TrainState(params_at, buffers_at, optimizer_at, sharding.whole(axes))
@@ -88,7 +103,7 @@ def forward(run: Run) -> Forward:
     graph, axes = _graph(run), sharding.axes(run.mesh)
 
     def apply(variables: Variables, tokens: Int[Array, "b t"], rng: Array | None = None):
-        return nnx.merge(graph, variables.params, variables.buffers)(tokens, rng=rng, axes=axes)
+        return nnx.merge(graph, *of_model(variables))(tokens, rng=rng, axes=axes)
 
     return apply
 
@@ -98,7 +113,7 @@ def refreshed(run: Run) -> Callable[[Variables, Array, Array], dict]:
     graph = _graph(run)
 
     def apply(variables: Variables, rng: Array, step: Int[Array, ""]) -> dict:
-        model = nnx.merge(graph, variables.params, variables.buffers)
+        model = nnx.merge(graph, *of_model(variables))
         return nnx.to_pure_dict(model.refreshed({}, rng, step))
 
     return apply
