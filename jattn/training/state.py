@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
-from jattn.layers.axes import named
+from jattn.layers.axes import Axes, named
 from jattn.layers.buffers import Buffer
 from jattn.models.decoder import Decoder
 from jattn.part import Variables
@@ -66,11 +66,14 @@ def shapes(run: Run) -> TrainState:
     return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), found, where)
 
 
-@functools.cache
 def shardings(run: Run) -> TrainState | None:
     """Where each array of the state lies; None on one device. Raises ValueError where the mesh does not divide one."""
-    if (axes := sharding.axes(run.mesh)) is None:
-        return None
+    axes = sharding.axes(run.mesh)
+    return None if axes is None else _shardings(run, axes)
+
+
+@functools.cache
+def _shardings(run: Run, axes: Axes) -> TrainState:
     sharding.check_batch(axes, run.batch, run.accumulate)
     model = nnx.eval_shape(lambda: decoder(run))
     _, *kinds = nnx.split(model, nnx.Param, Buffer)
