@@ -23,6 +23,7 @@ _HOMES = {
     "nn": "jattn",
     "normalizers": "jattn",
     "part": "jattn",
+    "plan": "jattn.planning.plan",
     "positions": "jattn",
     "scores": "jattn",
 }

@@ -14,14 +14,15 @@ import numpy as np
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "collective-permute", "all-to-all")
 BYTES = {
-    "pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8,
-    "f64": 8,
+    "pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8,
+    "u64": 8, "f64": 8,
 }  # fmt: skip
 # the TPU compiler's own fusion of a sum and the part that a device keeps of it
 SCATTERED = "all-reduce-scatter"
 
 HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
+IOTA = r"\[([0-9,]+)\](?:T\(([0-9,]+)\))?"
 ARRAY = re.compile(r"\b([a-z]+[0-9]*)\[([0-9,]*)\]")
 
 
@@ -174,47 +175,50 @@ def _dot(line: _Line, operands: list[tuple[str, tuple[int, ...]]]) -> float:
 def _convolution(line: _Line, operands: list[tuple[str, tuple[int, ...]]]) -> float:
     """Products of a convolution, as which the TPU compiler writes every matrix product; what meets padding is none."""
     (_, out), (_, left), (_, right) = _arrays(line.shape)[0], *operands[:2]
-    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", line.rest)
-    sides = [dict(zip(names, dims, strict=True)) for names, dims in zip(labels.groups(), (left, right, out), strict=True)]
+    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", line.rest).groups()
+    given, kernel, made = (
+        dict(zip(names, dims, strict=True)) for names, dims in zip(labels, (left, right, out), strict=True)
+    )
     window = re.search(r"window=\{([^}]*)\}", line.rest)
     options = dict(word.split("=") for word in window[1].split()) if window else {}
     pairs = 1
-    for number in range(len(out) - 2):
-        def option(name: str, default: str) -> list[int]:
-            return [int(n) for n in options[name].split("x")[number].split("_")] if name in options else [int(default)]
-
-        (size,), (stride,), (spread,), (wide,) = (
-            option(name, "1") for name in ("size", "stride", "lhs_dilate", "rhs_dilate")
+    for axis in range(len(out) - 2):
+        (size,), (stride,), (spread,), (wide,), (before, *_) = (
+            [int(n) for n in options[name].split("x")[axis].split("_")] if name in options else [default]
+            for name, default in (("size", 1), ("stride", 1), ("lhs_dilate", 1), ("rhs_dilate", 1), ("pad", 0))
         )
-        before = option("pad", "0")[0]
-        inside, given = sides[2][str(number)], sides[0][str(number)]
-        at = np.arange(inside)[:, None] * stride + np.arange(size)[None] * wide - before
-        pairs *= int(((at >= 0) & (at <= (given - 1) * spread) & (at % spread == 0)).sum())
+        at = np.arange(made[str(axis)])[:, None] * stride + np.arange(size)[None] * wide - before
+        pairs *= int(((at >= 0) & (at <= (given[str(axis)] - 1) * spread) & (at % spread == 0)).sum())
     groups = int(_named(line.rest, "batch_group_count") or 1)
-    return 2.0 * sides[2]["b"] * sides[2]["f"] * sides[1]["i"] * pairs / groups
+    return 2.0 * made["b"] * made["f"] * kernel["i"] * pairs / groups
 
 
 def _group(rest: str, mesh: Mapping[str, int]) -> tuple[tuple[str, ...], int]:
     """The axes of the mesh that an exchange goes over, and how many devices take part in each."""
-    sizes = tuple(mesh.values())
     if found := re.search(r"source_target_pairs=\{\{([0-9,]+)\}", rest):
         members = [int(n) for n in found[1].split(",")]
         over = _varying(members, mesh)
         return over, math.prod(mesh[axis] for axis in over)
-    if found := re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([0-9,]+)\](?:T\(([0-9,]+)\))?", rest):
-        numbers = np.arange(math.prod(sizes)).reshape([int(n) for n in found[3].split(",")])
-        numbers = numbers.transpose([int(n) for n in found[4].split(",")]) if found[4] else numbers
-        members = numbers.reshape(int(found[1]), int(found[2]))[0].tolist()
-    elif found := re.search(r"replica_groups=\{\{([0-9,]+)\}", rest):
+    if found := re.search(r"replica_groups=\{\{([0-9,]+)\}", rest):
         members = [int(n) for n in found[1].split(",")]
-    elif found := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", rest):
+    elif found := re.search(rf"replica_groups=\[\d+,(\d+)\]<={IOTA}", rest):
+        members = _iota(found[2], found[3])[: int(found[1])].tolist()
+    elif found := re.search(rf"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\({IOTA}\))? ?\{{([^}}]*)\}}", rest):
         named = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", found[1])}
-        numbers = np.arange(math.prod(named.values())).reshape(tuple(named.values()))
-        over = re.findall(r"'(\w+)'", found[2])
-        members = numbers[tuple(slice(None) if name in over else 0 for name in named)].ravel().tolist()
+        numbers = np.arange(math.prod(named.values())) if found[2] is None else _iota(found[2], found[3])
+        over = re.findall(r"'(\w+)'", found[4])
+        where = tuple(slice(None) if name in over else 0 for name in named)
+        members = numbers.reshape(tuple(named.values()))[where].ravel().tolist()
     else:
-        members = list(range(math.prod(sizes)))
+        members = list(range(math.prod(mesh.values())))
     return _varying(members, mesh), len(members)
+
+
+def _iota(shape: str, order: str | None) -> np.ndarray:
+    """Devices as XLA writes them in short: numbers of a shape, with its axes in another order."""
+    dims = [int(n) for n in shape.split(",")]
+    numbers = np.arange(math.prod(dims)).reshape(dims)
+    return (numbers.transpose([int(n) for n in order.split(",")]) if order else numbers).ravel()
 
 
 def _varying(members: list[int], mesh: Mapping[str, int]) -> tuple[str, ...]:

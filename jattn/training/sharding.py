@@ -8,12 +8,14 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.experimental import mesh_utils
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import Mesh as DeviceMesh
 
 from jattn.layers.axes import Axes
 from jattn.part import part
@@ -96,8 +98,14 @@ def _axes(mesh: Mesh, devices: tuple[jax.Device, ...]) -> Axes | None:
         return None
     # Auto: the compiler's partitioner places what no name does
     types = (AxisType.Auto,) * len(sizes)
-    made = jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=types, devices=devices[:count])
-    return Axes(made, RULES)
+    # neighbors on an axis are neighbors on the chips' torus, an axis of which may be split
+    placed = mesh_utils.create_device_mesh(tuple(sizes.values()), devices[:count], allow_split_physical_axes=True)
+    return Axes(DeviceMesh(placed, tuple(sizes), axis_types=types), RULES)
+
+
+def anywhere(sizes: Mapping[str, int]) -> Axes:
+    """A mesh of no devices, whose axes have these sizes, and the rules: what an array takes on each device it tells."""
+    return Axes(AbstractMesh(tuple(sizes.values()), tuple(sizes)), RULES)
 
 
 def check_batch(axes: Axes, batch: int, pieces: int) -> None:

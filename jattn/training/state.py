@@ -46,21 +46,29 @@ def variables(model: Decoder) -> Variables:
     return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(buffers))
 
 
+def _made(run: Run) -> TrainState:
+    params, buffers = variables(decoder(run))
+    optimizer_state = run.optimizer.transformation(run.steps).init(params)
+    return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
+
+
 def fresh(run: Run) -> TrainState:
     """The state before the first step, spread over the run's mesh."""
-
-    def make() -> TrainState:
-        params, buffers = variables(decoder(run))
-        optimizer_state = run.optimizer.transformation(run.steps).init(params)
-        return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
-
+    if (where := shardings(run)) is None:
+        return _made(run)
     # each device makes its own part alone
-    return make() if (where := shardings(run)) is None else jax.jit(make, out_shardings=where)()
+    return jax.jit(lambda: _made(run), out_shardings=where)()
+
+
+@functools.cache
+def outline(run: Run) -> TrainState:
+    """The shape and dtype of each array of the state, wherever it lies; none is made."""
+    return jax.eval_shape(lambda: _made(run))
 
 
 def shapes(run: Run) -> TrainState:
     """The shape, dtype and place of each array of the state; none is made."""
-    found = jax.eval_shape(lambda: fresh(run))
+    found = outline(run)
     if (where := shardings(run)) is None:
         where = jax.tree.map(lambda _: sharding.alone(), found)
     return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), found, where)
@@ -69,11 +77,12 @@ def shapes(run: Run) -> TrainState:
 def shardings(run: Run) -> TrainState | None:
     """Where each array of the state lies; None on one device. Raises ValueError where the mesh does not divide one."""
     axes = sharding.axes(run.mesh)
-    return None if axes is None else _shardings(run, axes)
+    return None if axes is None else placed(run, axes)
 
 
 @functools.cache
-def _shardings(run: Run, axes: Axes) -> TrainState:
+def placed(run: Run, axes: Axes) -> TrainState:
+    """Where each array of the state lies on such a mesh; raises ValueError where that does not divide one."""
     sharding.check_batch(axes, run.batch, run.accumulate)
     model = nnx.eval_shape(lambda: decoder(run))
     _, *kinds = nnx.split(model, nnx.Param, Buffer)

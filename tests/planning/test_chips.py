@@ -1,0 +1,34 @@
+"""Chips' numbers against the balances that the scaling book derives from them, and names of topologies."""
+
+import pytest
+
+from jattn.planning.chips import CHIPS, Topology
+
+
+def test_v5e_needs_240_products_a_byte_and_v5p_2550_a_byte_between_chips():
+    # part 1: a product is bound by memory below 240 tokens; part 5: C / W_ici of a v5p, both directions of a link
+    assert CHIPS["v5e"].flops / CHIPS["v5e"].bandwidth == pytest.approx(240, rel=0.02)
+    assert CHIPS["v5p"].flops / (2 * CHIPS["v5p"].link) == pytest.approx(2550, rel=1e-3)
+
+
+def test_an_axis_is_a_ring_where_the_chips_close_it():
+    # part 2: 16 close on a v5e, four on a v5p; hops to the farthest are half as many on a ring
+    v5e, v5p = Topology.of("v5e:16x16"), Topology.of("v5p:4x4x4")
+    assert v5e.count == 256 and v5e.paths(16) == (1, 8) and v5e.paths(256) == (2, 128)
+    assert v5e.paths(4) == (1, 3) and Topology.of("v5e:2x4").paths(4) == (1, 3)
+    assert v5p.paths(4) == (1, 2) and v5p.paths(16) == (2, 8) and v5p.paths(64) == (3, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("v5f:2x4", "got 'v5f:2x4'; the nearest are v5p, v5e"),
+        ("v5e", "The shape of v5e is one such as v5e:16x16, got 'v5e'"),
+        ("v5e:2x2x2", "give every axis"),
+        ("v5p:0x4x4", "one such as v5p:4x4x4"),
+        ("h100:8x2", "one such as h100:8"),
+    ],
+)
+def test_what_names_no_topology_is_refused(name, words):
+    with pytest.raises(ValueError, match=words):
+        Topology.of(name)
