@@ -1,8 +1,8 @@
 """What a chip can do and how chips are joined, as far as a roofline asks.
 
-Source: Austin et al., "How to Scale Your Model", 2025, jax-ml.github.io/scaling-book, part 2 "How to Think About TPUs"
-(v5e, v5p: FLOPs, memory, ICI of a link one way, wraparounds), part 1 (H100: FLOPs in bfloat16); NVIDIA, "H100 Tensor
-Core GPU", data sheet, SXM (memory, NVLink: 900 GB/s in both directions together).
+Source: Austin et al., "How to Scale Your Model", 2025, jax-ml.github.io/scaling-book, parts 2 (v5e, v5p: FLOPs, memory,
+a link one way, wraparounds), 3 (a hop) and 1 (H100: FLOPs in bfloat16); NVIDIA, "H100 Tensor Core GPU", data sheet, SXM
+(memory; NVLink: 900 GB/s, both directions together).
 """
 
 import itertools
@@ -17,7 +17,7 @@ class Chip(NamedTuple):
     """Products a second in bfloat16; bytes of memory, and a second to it; bytes a second one way over a link.
 
     A chip of a torus has two links along each of its `axes`; with none of these a switch joins all chips. An axis is a
-    ring where `closed` divides its length.
+    ring where `closed` divides its length. `hop` is the seconds that a link takes for the least message.
     """
 
     flops: float
@@ -26,6 +26,7 @@ class Chip(NamedTuple):
     link: float
     axes: int
     closed: int = 1
+    hop: float = 0.0
 
     @property
     def platform(self) -> str:
@@ -34,8 +35,8 @@ class Chip(NamedTuple):
 
 
 CHIPS = {
-    "v5e": Chip(1.97e14, 16 * 2**30, 8.1e11, 4.5e10, axes=2, closed=16),
-    "v5p": Chip(4.59e14, 95 * 2**30, 2.8e12, 9e10, axes=3, closed=4),
+    "v5e": Chip(1.97e14, 16 * 2**30, 8.1e11, 4.5e10, axes=2, closed=16, hop=1e-6),
+    "v5p": Chip(4.59e14, 95 * 2**30, 2.8e12, 9e10, axes=3, closed=4, hop=1e-6),
     "h100": Chip(9.89e14, 80 * 10**9, 3.35e12, 4.5e11, axes=0),
 }
 
@@ -65,14 +66,13 @@ class Topology(NamedTuple):
         """How many chips there are."""
         return math.prod(self.shape)
 
-    def paths(self, devices: int) -> tuple[int, int]:
-        """How many axes of the torus so many devices fill, and how many hops the farthest of one axis are apart.
+    def path(self, devices: int) -> tuple[tuple[int, ...], bool]:
+        """The sizes of the axes that so many devices fill, and whether each of these is a ring.
 
         Devices that fill no axes lie in a row on one, without its wraparound.
         """
         for number in range(1, len(self.shape) + 1):
             for sizes in itertools.combinations(self.shape, number):
                 if math.prod(sizes) == devices:
-                    ring = all(size % self.chip.closed == 0 for size in sizes)
-                    return number, devices // 2 if ring else devices - 1
-        return 1, devices - 1
+                    return sizes, all(size % self.chip.closed == 0 for size in sizes)
+        return (devices,), False

@@ -112,14 +112,13 @@ def estimate(run: Run, topology: str, mesh: Mesh | None = None) -> Plan:
 
     Raises ValueError for a mesh that does not divide the run.
     """
-    run = run if mesh is None else dataclasses.replace(run, mesh=mesh)
     there = Topology.of(topology)
-    sizes = run.mesh.over(there.count)
+    sizes = (run.mesh if mesh is None else mesh).over(there.count)
+    # shapes are the same for any mesh
+    run = dataclasses.replace(run, mesh=Mesh())
     axes = sharding.anywhere(sizes)
     check(run, axes)
-    # the same for any mesh
-    found = state.outline(dataclasses.replace(run, mesh=Mesh()))
-    where = state.placed(run, axes)
+    found, where = state.outline(run), state.placed(run, axes)
     trees = (getattr(found, name) for name in ("params", "buffers", "optimizer_state"))
     places = (getattr(where, name) for name in ("params", "buffers", "optimizer_state"))
     parts = [held(tree, place) for tree, place in zip(trees, places, strict=True)]

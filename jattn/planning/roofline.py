@@ -5,6 +5,7 @@ add up at worst), 3 (gathers and sums over rings), 4 (products of a transformer)
 send); Liu, Zaharia, Abbeel, "Ring Attention", 2023, arXiv:2310.01889, section 3 (what a context axis sends).
 """
 
+import functools
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -48,12 +49,13 @@ def seconds(collective: Collective, topology: Topology) -> float:
     kind, _, devices, size = collective
     chip = topology.chip
     if kind == "collective-permute":
-        return size / chip.link
-    if not chip.axes:
-        gather = size * (devices - 1) / devices / chip.link
+        return max(chip.hop, size / chip.link)
+    if chip.axes:
+        axes, ring = topology.path(devices)
+        hops, farthest = (devices // 2, sum(axes) // 2) if ring else (devices - 1, sum(axes) - len(axes))
+        gather = max(farthest * chip.hop, hops * size / devices / (len(axes) * chip.link))
     else:
-        axes, hops = topology.paths(devices)
-        gather = hops * size / devices / (axes * chip.link)
+        gather = size * (devices - 1) / devices / chip.link
     return 2 * gather if kind == "all-reduce" else gather
 
 
@@ -68,6 +70,7 @@ def times(flops: float, moved: float, collectives: Mapping[Collective, int], top
     return Times(flops / chip.flops, moved / chip.bandwidth, communication(collectives, topology))
 
 
+@functools.cache
 def seen(run: Run, parts: int, side: int) -> float:
     """Pairs of an example's queries and keys in tiles of which some are seen, on the busiest of so many devices.
 

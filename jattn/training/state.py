@@ -84,15 +84,20 @@ def shardings(run: Run) -> TrainState | None:
 def placed(run: Run, axes: Axes) -> TrainState:
     """Where each array of the state lies on such a mesh; raises ValueError where that does not divide one."""
     sharding.check_batch(axes, run.batch, run.accumulate)
-    model = nnx.eval_shape(lambda: decoder(run))
-    _, *kinds = nnx.split(model, nnx.Param, Buffer)
-    params, buffers = variables(model)
+    found = outline(run)
     params_at, buffers_at = (
-        sharding.placed(axes, named(kind), tree) for kind, tree in zip(kinds, (params, buffers), strict=True)
+        sharding.placed(axes, *each) for each in zip(_names(run), (found.params, found.buffers), strict=True)
     )
-    optimizer_state = jax.eval_shape(run.optimizer.transformation(run.steps).init, params)
-    optimizer_at = sharding.like_weights(optimizer_state, params, params_at, axes)
+    optimizer_at = sharding.like_weights(found.optimizer_state, found.params, params_at, axes)
     return TrainState(params_at, buffers_at, optimizer_at, sharding.whole(axes))
+
+
+@functools.cache
+def _names(run: Run) -> tuple[dict, dict]:
+    """The names of the axes of params and of buffers."""
+    _, *kinds = nnx.split(nnx.eval_shape(lambda: decoder(run)), nnx.Param, Buffer)
+    params, buffers = map(named, kinds)
+    return params, buffers
 
 
 def forward(run: Run) -> Forward:

@@ -12,11 +12,11 @@ def test_v5e_needs_240_products_a_byte_and_v5p_2550_a_byte_between_chips():
 
 
 def test_an_axis_is_a_ring_where_the_chips_close_it():
-    # part 2: 16 close on a v5e, four on a v5p; hops to the farthest are half as many on a ring
+    # part 2: 16 close on a v5e, four on a v5p
     v5e, v5p = Topology.of("v5e:16x16"), Topology.of("v5p:4x4x4")
-    assert v5e.count == 256 and v5e.paths(16) == (1, 8) and v5e.paths(256) == (2, 128)
-    assert v5e.paths(4) == (1, 3) and Topology.of("v5e:2x4").paths(4) == (1, 3)
-    assert v5p.paths(4) == (1, 2) and v5p.paths(16) == (2, 8) and v5p.paths(64) == (3, 32)
+    assert v5e.count == 256 and v5e.path(16) == ((16,), True) and v5e.path(256) == ((16, 16), True)
+    assert v5e.path(4) == ((4,), False) and Topology.of("v5e:2x4").path(8) == ((2, 4), False)
+    assert v5p.path(4) == ((4,), True) and v5p.path(16) == ((4, 4), True) and v5p.path(64) == ((4, 4, 4), True)
 
 
 @pytest.mark.parametrize(

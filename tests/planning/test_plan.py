@@ -6,10 +6,16 @@ import subprocess
 import sys
 from collections import Counter
 
+import jax
+import jax.numpy as jnp
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
+import jattn
+from jattn.benchmarks import compilers
 from jattn.models.decoder import DecoderConfig
-from jattn.planning import plan, roofline
+from jattn.planning import plan, program, roofline
+from jattn.training import sharding
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.presets import preset
 from jattn.training.run import Run
@@ -147,3 +153,29 @@ def test_what_a_mesh_does_not_divide_is_refused(mesh, words):
     run = Run(model=DecoderConfig(width=64, depth=1), batch=4, context=60)
     with pytest.raises(ValueError, match=words):
         plan.estimate(run, "h100:8", mesh)
+
+
+@pytest.mark.slow
+def test_a_million_tokens_go_round_256_chips():
+    needs_compiler("v5e")
+    topology = "v5e:16x16"
+    devices = compilers.devices(topology)
+    with sharding.over(devices), compilers.uncached():
+        mesh = sharding.axes(Mesh(1, 1, 1, -1)).mesh
+        spec = PartitionSpec("context")
+        attention = jattn.Attention(mask=jattn.masks.Causal(), context_axis="context")
+        attend = jax.shard_map(
+            lambda *sides: jattn.attend(*sides, attention).out,
+            mesh=mesh,
+            in_specs=spec,
+            out_specs=spec,
+            check_vma=False,
+        )
+        x = jax.ShapeDtypeStruct((2**20, 8, 64), jnp.bfloat16, sharding=NamedSharding(mesh, spec))
+        gradient = jax.grad(lambda *sides: attend(*sides).astype(jnp.float32).sum(), (0, 1, 2))
+        made = jax.jit(gradient).lower(x, x, x).compile()
+    # 4 MiB a chip for each of query, key, value and their gradients; a chip's keys go round, and nothing is gathered
+    assert made.memory_analysis().temp_size_in_bytes < 2**26
+    found = program.read(made.as_text(), mesh.shape).collectives
+    assert {each.kind for each in found} == {"collective-permute"}
+    assert found[program.Collective("collective-permute", ("context",), 256, 2**22)] >= 2 * 256
