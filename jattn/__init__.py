@@ -16,7 +16,10 @@ _HOMES = {
     "attention_fn": "jattn.layers.hook",
     "attention_weights": "jattn.mechanisms.weights",
     "catalogue": "jattn",
+    "causal_ceiling": "jattn.mechanisms.entropy_bands",
     "dot_product_attention": "jattn.mechanisms.dot_product",
+    "entropy_bands": "jattn.mechanisms.entropy_bands",
+    "entropy_lower_bound": "jattn.mechanisms.entropy_bound",
     "explain": "jattn.mechanisms.explain",
     "masks": "jattn",
     "merge": "jattn.engines.merge",
@@ -26,5 +29,6 @@ _HOMES = {
     "plan": "jattn.planning.plan",
     "positions": "jattn",
     "scores": "jattn",
+    "sigma_reparam": "jattn.layers.reparametrizations.sigma_reparam",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

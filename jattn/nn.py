@@ -19,7 +19,11 @@ _HOMES = {
     "MultiHead": "jattn.layers.multihead",
     "Norm": "jattn.layers.norms",
     "Places": "jattn.layers.flow",
+    "Plain": "jattn.layers.reparametrizations.plain",
     "Record": "jattn.layers.flow",
+    "Reparametrization": "jattn.layers.reparametrizations",
+    "Reparametrized": "jattn.layers.reparametrized",
+    "SigmaReparam": "jattn.layers.reparametrizations.sigma_reparam",
     "Stack": "jattn.layers.stack",
     "generate": "jattn.models.sampling",
 }

@@ -12,6 +12,10 @@ from jattn.layers.heads import Heads as Heads
 from jattn.layers.heads.grouped import Grouped as Grouped
 from jattn.layers.multihead import MultiHead as MultiHead
 from jattn.layers.norms import Norm as Norm
+from jattn.layers.reparametrizations import Reparametrization as Reparametrization
+from jattn.layers.reparametrizations.plain import Plain as Plain
+from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam as SigmaReparam
+from jattn.layers.reparametrized import Reparametrized as Reparametrized
 from jattn.layers.stack import Stack as Stack
 from jattn.models.decoder import Decoded as Decoded
 from jattn.models.decoder import Decoder as Decoder

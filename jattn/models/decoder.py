@@ -1,11 +1,12 @@
-"""A decoder-only transformer: embedding, a stack of pre-norm blocks, a norm and a head.
+"""A decoder-only transformer: embedding, a stack of residual blocks, a norm and a head.
 
 Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, section 2.3.
 Departs: RMS norms with gains, squared ReLU and rotary positions by default, no biases, and zeros at the start in
 whatever writes to the residual stream and in the head.
 """
 
-from typing import Any, Literal, NamedTuple
+import dataclasses
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.layers.axes import Axes, constrained
-from jattn.layers.block import Block
+from jattn.layers.block import Block, Place
 from jattn.layers.buffers import Buffer
 from jattn.layers.embeddings import Embedding, Head
 from jattn.layers.feedforward import ACTIVATIONS, FeedForward
@@ -22,7 +23,10 @@ from jattn.layers.flow import Flow, Places, Record
 from jattn.layers.heads import Heads
 from jattn.layers.heads.grouped import Grouped
 from jattn.layers.multihead import MultiHead
-from jattn.layers.norms import Norm
+from jattn.layers.norms import Kind, Norm
+from jattn.layers.reparametrizations import Reparametrization
+from jattn.layers.reparametrizations.plain import Plain
+from jattn.layers.reparametrized import Reparametrized
 from jattn.layers.stack import Remat, Stack
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
@@ -33,14 +37,20 @@ from jattn.parts.positions.rotary import Rotary
 
 @part
 class DecoderConfig:
-    """The options of a decoder; `expansion` is how much wider than `width` the feed-forward layers are inside."""
+    """The options of a decoder; `expansion` is how much wider than `width` the feed-forward layers are inside.
+
+    `norm_place` is before each half of a block, with one more norm before the head, or after each sum. With a
+    `reparametrization` all kernels but the embedding's are made from what is learned, and none starts at 0.
+    """
 
     width: int = 128
     depth: int = 4
     heads: int = 2
     projection: Heads = Grouped()
     attention: Attention = Attention(mask=Causal(), position=Rotary())
-    norm: Literal["rms", "layer"] = "rms"
+    norm: Literal["rms", "layer", "none"] = "rms"
+    norm_place: Literal["before", "after"] = "before"
+    reparametrization: Reparametrization = Plain()
     activation: Literal["squared_relu", "gelu", "silu"] = "squared_relu"
     expansion: int = 4
     vocabulary: int = 256
@@ -53,13 +63,17 @@ class DecoderConfig:
                     f"DecoderConfig.{name} must be a whole number of at least 1, got {size!r}; the default is "
                     f"{type(self).__dataclass_fields__[name].default}."
                 )
-        for name, allowed in (("norm", ("rms", "layer")), ("activation", tuple(ACTIVATIONS))):
+        for name, allowed in (
+            ("norm", get_args(Kind)), ("norm_place", get_args(Place)), ("activation", tuple(ACTIVATIONS)),
+        ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"DecoderConfig.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}; the "
                     f"default is {allowed[0]}."
                 )
-        for name, slot in (("projection", Heads), ("attention", Attention)):
+        for name, slot in (
+            ("projection", Heads), ("attention", Attention), ("reparametrization", Reparametrization),
+        ):  # fmt: skip
             if not isinstance(getattr(self, name), slot):
                 raise TypeError(
                     f"DecoderConfig.{name} must be {slot.__name__}, got {type(getattr(self, name)).__name__}; pass a "
@@ -96,14 +110,16 @@ class Decoder(nnx.Module):
         def block(rngs: nnx.Rngs) -> Block:
             mixer = MultiHead(config.attention, config.projection, dims, rngs=rngs)
             hidden = FeedForward(config.width, config.expansion * config.width, config.activation, rngs=rngs)
-            return Block(mixer, hidden, config.width, config.norm, rngs=rngs)
+            return Block(mixer, hidden, config.width, config.norm, config.norm_place, rngs=rngs)
 
         self.embedding = Embedding(config.vocabulary, config.width, rngs=rngs)
         self.stack = Stack(
             repeat=(block,), depth=config.depth, remat=remat, layers_at_once=layers_at_once, rngs=rngs
         )
-        self.norm = Norm(config.norm, config.width, rngs=rngs)
+        self.norm = Norm(config.norm if config.norm_place == "before" else "none", config.width, rngs=rngs)
         self.head = Head(config.width, config.vocabulary)
+        plain = isinstance(config.reparametrization, Plain)
+        self.kernels = None if plain else Reparametrized(self, config.reparametrization, rngs=rngs)
 
     def __call__(
         self,
@@ -118,6 +134,8 @@ class Decoder(nnx.Module):
 
         `axes` says how a mesh of devices splits examples, tokens and heads.
         """
+        if self.kernels is not None:
+            return self.folded()(tokens, layout=layout, state=state, rng=rng, axes=axes)
         x = constrained(axes, self.embedding(tokens, self.dtype, axes), "batch", "time", None)
         state = None if state is None else Places(repeat=(state,))
         flow = Flow(layout or Layout(), state=state, rng=_for_batch(rng, len(tokens)), axes=axes)
@@ -126,6 +144,15 @@ class Decoder(nnx.Module):
         terms = {name: term.sum() for name, term in record.terms.items()}
         state = None if flow.state is None else flow.state.repeat[0]
         return Decoded(self.head(self.norm(x)), Record(record.stats, terms), state)
+
+    def folded(self) -> "Decoder":
+        """The same decoder with plain kernels, for inference: a reparametrization then costs nothing."""
+        if self.kernels is None:
+            return self
+        made = self.kernels.applied(self)
+        made.kernels = None
+        made.config = dataclasses.replace(self.config, reparametrization=Plain())
+        return made
 
     def state(self, batch: int, length: int) -> Any:
         """An empty decoding state "l b ..." with room for `length` tokens."""
@@ -141,6 +168,8 @@ class Decoder(nnx.Module):
             return buffers
         model = nnx.merge(graphdef, params, buffers)
         model.stack.refresh(Places(repeat=(observed,)), rng, step)
+        if model.kernels is not None:
+            model.kernels.renew(model)
         return nnx.state(model, Buffer)
 
 

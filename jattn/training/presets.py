@@ -5,12 +5,23 @@ import difflib
 from jattn.models.decoder import DecoderConfig
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
+from jattn.training.sharding import Mesh
 
 PRESETS = {
     # six minutes on two CPU cores
     "default": Run(),
     # under a minute: a loss that shows whether a change learns at all
     "tiny": Run(model=DecoderConfig(width=64, depth=2), steps=800, evaluate_every=200),
+    # a TPU slice: 303 million parameters on windows of 65,536 tokens, split over all chips
+    "long_context": Run(
+        model=DecoderConfig(width=1024, depth=24, heads=8),
+        optimizer=AdamW(rate=3e-4),
+        batch=1,
+        context=65536,
+        dtype="bfloat16",
+        remat="block",
+        mesh=Mesh(data=1, context=-1),
+    ),
     # seconds: every stage once
     "smoke": Run(
         model=DecoderConfig(width=16, depth=2),
