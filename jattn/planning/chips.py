@@ -17,13 +17,15 @@ class Chip(NamedTuple):
     """Products a second in bfloat16; bytes of memory, and a second to it; bytes a second one way over a link.
 
     A chip of a torus has two links along each of its `axes`; with none of these a switch joins all chips. An axis is a
-    ring where `closed` divides its length. `hop` is the seconds that a link takes for the least message.
+    ring where `closed` divides its length. `hop` is the seconds that a link takes for the least message; `most` chips
+    are joined so.
     """
 
     flops: float
     memory: int
     bandwidth: float
     link: float
+    most: int
     axes: int
     closed: int = 1
     hop: float = 0.0
@@ -35,9 +37,9 @@ class Chip(NamedTuple):
 
 
 CHIPS = {
-    "v5e": Chip(1.97e14, 16 * 2**30, 8.1e11, 4.5e10, axes=2, closed=16, hop=1e-6),
-    "v5p": Chip(4.59e14, 95 * 2**30, 2.8e12, 9e10, axes=3, closed=4, hop=1e-6),
-    "h100": Chip(9.89e14, 80 * 10**9, 3.35e12, 4.5e11, axes=0),
+    "v5e": Chip(1.97e14, 16 * 2**30, 8.1e11, 4.5e10, most=256, axes=2, closed=16, hop=1e-6),
+    "v5p": Chip(4.59e14, 95 * 2**30, 2.8e12, 9e10, most=8960, axes=3, closed=4, hop=1e-6),
+    "h100": Chip(9.89e14, 80 * 10**9, 3.35e12, 4.5e11, most=8, axes=0),
 }
 
 
@@ -59,6 +61,8 @@ class Topology(NamedTuple):
         if len(sizes) != max(1, CHIPS[kind].axes):
             example = {0: "8", 2: "16x16", 3: "4x4x4"}[CHIPS[kind].axes]
             raise ValueError(f"The shape of {kind} is one such as {kind}:{example}, got {name!r}; give every axis.")
+        if math.prod(sizes) > (most := CHIPS[kind].most):
+            raise ValueError(f"At most {most} chips of {kind} are joined by its own links, got {name!r}; name fewer.")
         return Topology(name, CHIPS[kind], sizes)
 
     @property

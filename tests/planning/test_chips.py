@@ -27,6 +27,7 @@ def test_an_axis_is_a_ring_where_the_chips_close_it():
         ("v5e:2x2x2", "give every axis"),
         ("v5p:0x4x4", "one such as v5p:4x4x4"),
         ("h100:8x2", "one such as h100:8"),
+        ("h100:16", "At most 8 chips of h100 are joined by its own links, got 'h100:16'"),
     ],
 )
 def test_what_names_no_topology_is_refused(name, words):

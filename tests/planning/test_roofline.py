@@ -14,7 +14,7 @@ from jattn.planning.program import Collective
 from jattn.training.run import Run
 
 # part 2's table
-V4P = Chip(2.75e14, 32 * 2**30, 1.2e12, 4.5e10, axes=3, closed=4, hop=1e-6)
+V4P = Chip(2.75e14, 32 * 2**30, 1.2e12, 4.5e10, most=4096, axes=3, closed=4, hop=1e-6)
 ONE = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1}
 
 
