@@ -3,13 +3,18 @@
 A function with a derivative of its own may not close over traced arrays, and would not differentiate in them.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
+
+# where a pair lies, as plain functions are told
+PLACE = {name: jnp.int32 for name in ("batch", "head", "query", "key")}
 
 
 class Closed(NamedTuple):
@@ -38,9 +43,20 @@ class Jaxpr:
         return 0
 
 
-def closed(function: Callable, *dtypes: DTypeLike) -> tuple[Closed, dict, jax.ShapeDtypeStruct]:
-    """A function of scalars of these dtypes, what it closes over by number, and what it returns."""
-    scalars = [jax.ShapeDtypeStruct((), dtype) for dtype in dtypes]
+def closed(function: Callable, arguments: dict[str, DTypeLike]) -> tuple[Closed, dict, jax.ShapeDtypeStruct]:
+    """A function of scalars, given by name and dtype; what it closes over by number, and what it returns.
+
+    Raises TypeError for a function that takes another number of them.
+    """
+    scalars = [jax.ShapeDtypeStruct((), dtype) for dtype in arguments.values()]
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*scalars)
+    except TypeError:
+        raise TypeError(
+            f"A function of one pair takes ({', '.join(arguments)}), got {named(function)}{signature}; give it all of "
+            f"these arguments."
+        ) from None
     # a function of its own each time: JAX would remember the arrays that this one closed over the first time
     traced, shape = jax.make_jaxpr(lambda *values: function(*values), return_shape=True)(*scalars)
     arrays = {str(number): array for number, array in enumerate(traced.consts)}
@@ -49,4 +65,9 @@ def closed(function: Callable, *dtypes: DTypeLike) -> tuple[Closed, dict, jax.Sh
 
 def named(function: Callable) -> str:
     """What a reader calls it."""
-    return getattr(function, "__qualname__", repr(function))
+    return getattr(function, "__qualname__", repr(function)).split("<locals>.")[-1]
+
+
+def shown(out: Any) -> str:
+    """What a function returned, for a sentence."""
+    return f"{out.dtype} of shape {out.shape}" if isinstance(out, jax.ShapeDtypeStruct) else repr(out)

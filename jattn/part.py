@@ -1,6 +1,8 @@
 """The vocabulary that every part, engine and mechanism shares: what a part is, and what it may look at."""
 
 import dataclasses
+import numbers
+import typing
 import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple, dataclass_transform
@@ -13,8 +15,34 @@ from jaxtyping import Array, Bool, Float, Int
 
 @dataclass_transform(frozen_default=True)
 def part(cls: type) -> type:
-    """Makes a class a frozen, hashable dataclass: its fields are its options."""
+    """Makes a class a frozen, hashable dataclass: its fields are its options, numbers in those of a `Part`."""
+    rules = getattr(cls, "__post_init__", None)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_number(self, field.name, field.type)
+        if rules is not None:
+            rules(self)
+
+    if issubclass(cls, Part):
+        cls.__post_init__ = __post_init__
     return dataclasses.dataclass(frozen=True)(cls)
+
+
+def _check_number(made: Any, name: str, kind: Any) -> None:
+    kinds = set(typing.get_args(kind)) or {kind}
+    number = kinds & {int, float}
+    if not number or kinds - {int, float, type(None)}:
+        return
+    value, fits = getattr(made, name), numbers.Real if float in number else numbers.Integral
+    good = isinstance(value, fits) and not isinstance(value, bool)
+    if not good and not (value is None and type(None) in kinds):
+        words = ("a number" if float in number else "a whole number") + (" or None" if type(None) in kinds else "")
+        got = "an array" if hasattr(value, "shape") else repr(value)
+        raise TypeError(
+            f"{type(made).__name__}.{name} must be {words}, got {got}; an option is fixed when a call is compiled, "
+            f"and what is learned is an array of a part."
+        )
 
 
 class Variables(NamedTuple):
@@ -22,6 +50,13 @@ class Variables(NamedTuple):
 
     params: dict
     buffers: dict
+
+
+class MissingArray(KeyError):
+    """Prints its sentence as it is, where a KeyError prints it quoted."""
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -36,7 +71,7 @@ class Own(dict):
 
     def __missing__(self, name: str):
         path = f"{self.path}/{name}".lstrip("/")
-        raise KeyError(
+        raise MissingArray(
             f"A part reads its array {path!r}, which the variables lack; "
             f"pass variables=attention.init(rng, jattn.Dims.of(query, key, value)) or add it to them."
         )

@@ -10,6 +10,7 @@ from jattn.mechanisms.attention import Attention
 from jattn.part import Dims, Own, Part, Place, Variables, by_head, part, scope
 from jattn.parts.normalizers.sink import Sink
 from jattn.parts.scores import Score
+from jattn.parts.scores.soft_cap import SoftCap
 from jattn.parts.scores.t5_bias import T5Bias
 
 DIMS = Dims(4, 2, 2, 8, 8, model_width=6)
@@ -111,3 +112,19 @@ def test_parts_hash_compare_and_print():
     assert Attention(score=T5Bias()) == Attention(score=(T5Bias(),)) and hash(T5Bias()) == hash(T5Bias())
     assert repr(T5Bias(buckets=16)) == "T5Bias(buckets=16, farthest=128, sides='past')"
     assert Place(np.arange(2), 2, 1).layer == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda: SoftCap("x"), "SoftCap.cap must be a number, got 'x'"),
+        (lambda: SoftCap(jnp.ones(2)), "SoftCap.cap must be a number, got an array"),
+        (lambda: T5Bias(buckets=32.0), "T5Bias.buckets must be a whole number, got 32.0"),
+        (lambda: Attention(scale="x"), "Attention.scale must be a number or None, got 'x'"),
+        (lambda: Attention(dropout=None), "Attention.dropout must be a number, got None"),
+    ],
+)
+def test_what_is_no_number_is_refused(made, said):
+    with pytest.raises(TypeError, match=f"{said}; an option is fixed when a call is compiled"):
+        made()
+    assert SoftCap(np.int64(3)) == SoftCap(3)

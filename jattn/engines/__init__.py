@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, UInt32
 
 from jattn.numerics import wide
-from jattn.part import Place, Side, Tile, part, scope
+from jattn.part import Part, Place, Side, Tile, part, scope
 from jattn.parts.masks import Full, Mask
 from jattn.parts.normalizers import Normalizer
 from jattn.parts.normalizers.softmax import Softmax
@@ -93,18 +93,21 @@ def scored(
         key = tile.key.vector
         repeated = tile.key._replace(vector=jnp.repeat(key, found.shape[0] // key.shape[0], axis=0))
         for part_, path, own_ in _numbered(rule, own):
-            before, found = found, part_.pairs(own_, found, _scoped(tile._replace(key=repeated), path, part_.visible))
-            if found.shape != before.shape:
-                raise ValueError(
-                    f"{type(part_).__name__}.pairs gives one logit for each pair of a tile, of shape {before.shape}, "
-                    f"got {found.shape}; change the values alone."
-                )
+            shown = _scoped(tile._replace(key=repeated), path, part_.visible)
+            found = _like(found, part_, "pairs", part_.pairs(own_, found, shown))
     return found if bias is None else found + bias.astype(found.dtype)
 
 
 def seen(rule: Rule, own: dict, tile: Tile, mask: Bool[Array, "#h #t #s"] | None) -> Bool[Array, "#h t s"]:
     """Which pairs of one tile see each other: the mask, and beside it segments, validity and the caller's array."""
     found = rule.mask.pairs(own["mask"], _scoped(tile, "mask", rule.mask.visible))
+    heads, sizes = len(tile.place.head), (len(tile.query.position), len(tile.key.position))
+    if found.shape not in ((1, *sizes), (heads, *sizes)) or found.dtype != bool:
+        raise ValueError(
+            f"{type(rule.mask).__name__}.pairs says True or False of each pair of a tile, in the shape "
+            f"{(heads, *sizes)} or {(1, *sizes)}, got {found.dtype} of shape {found.shape}; compare positions along "
+            f"both axes."
+        )
     if tile.query.segment is not None:
         found &= (tile.query.segment[:, None] == tile.key.segment[None, :])[None]
     if tile.query.valid is not None:
@@ -112,6 +115,40 @@ def seen(rule: Rule, own: dict, tile: Tile, mask: Bool[Array, "#h #t #s"] | None
     if tile.key.valid is not None:
         found &= tile.key.valid[None, None, :]
     return found if mask is None else found & mask
+
+
+def weights(
+    normalizer: Normalizer,
+    own: dict,
+    logits: Float[Array, "h t s"],
+    z: Float[Array, "h t 1"],
+    seen: Bool[Array, "#h t s"],
+    tile: Tile,
+) -> Float[Array, "h t s"]:
+    """The normalizer's weights, in the dtype of the logits."""
+    return _like(logits, normalizer, "weights", normalizer.weights(own, logits, z, seen, tile))
+
+
+def level(
+    normalizer: Normalizer, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "#h t s"], tile: Tile
+) -> Float[Array, "h t s"]:
+    """The normalizer's level, in the dtype of the logits."""
+    return _like(logits, normalizer, "level", normalizer.level(own, logits, seen, tile))
+
+
+def begin(normalizer: Normalizer, own: dict, top: Float[Array, "h t"], tile: Tile) -> Float[Array, "h t"]:
+    """Where the normalizer starts to look for its threshold, in the dtype of the logits."""
+    return _like(top, normalizer, "begin", normalizer.begin(own, top, tile._replace(key=None)))
+
+
+def _like(before: Array, made_by: Part, method: str, found: Array) -> Array:
+    """What a part made of numbers, one for each, in their dtype: that of learned arrays may be wider."""
+    if found.shape != before.shape:
+        raise ValueError(
+            f"{type(made_by).__name__}.{method} gives one number for each that it gets, of shape {before.shape}, got "
+            f"{found.shape}; change the values alone."
+        )
+    return found.astype(before.dtype)
 
 
 def normalizer_tile(rule: Rule, tile: Tile) -> Tile:

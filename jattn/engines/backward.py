@@ -65,7 +65,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
 
     def weights_of(plan, smooth, fixed, logits, z, seen):
         tile = engines.normalizer_tile(plan.rule, tile_of(plan, smooth, fixed))
-        return normalizer.weights(smooth["own"]["normalizer"], logits, z, seen, tile).astype(dtype)
+        return engines.weights(normalizer, smooth["own"]["normalizer"], logits, z, seen, tile)
 
     def through_statistics(weights, g_weights, row):
         size, sign = jnp.abs(weights), jnp.sign(weights)

@@ -80,7 +80,7 @@ def _weights(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Ar
     normalizer = rule.normalizer
     null = None
     if normalizer.kind == "exponential":
-        level = normalizer.level(own, logits, seen, tile)
+        level = engines.level(normalizer, own, logits, seen, tile)
         null = normalizer.null(own, tile._replace(key=None))
         if null is not None:
             level = jnp.concatenate([level, null[0].astype(level.dtype)[..., None]], -1)
@@ -90,11 +90,11 @@ def _weights(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Ar
         mass = jnp.where(any_seen, jnp.exp(level - top[..., None]).sum(-1), 0)
         z = log(mass) + top
         finite = jnp.where(mass > 0, z, 0)[..., None]
-        return normalizer.weights(own, logits, finite, seen, tile), z, null
+        return engines.weights(normalizer, own, logits, finite, seen, tile), z, null
     if normalizer.kind == "free":
-        return normalizer.weights(own, logits, jnp.zeros_like(logits[..., :1]), seen, tile), None, None
+        return engines.weights(normalizer, own, logits, jnp.zeros_like(logits[..., :1]), seen, tile), None, None
     z = _threshold(rule, own, logits, seen, tile)
-    return normalizer.weights(own, logits, z[..., None], seen, tile), None, None
+    return engines.weights(normalizer, own, logits, z[..., None], seen, tile), None, None
 
 
 def _threshold(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile):
@@ -102,14 +102,14 @@ def _threshold(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[
     normalizer = rule.normalizer
 
     def total(z):
-        return normalizer.weights(own, logits, z[..., None], seen, tile).sum(-1)
+        return engines.weights(normalizer, own, logits, z[..., None], seen, tile).sum(-1)
 
     def above(z):
         return lax.stop_gradient(total(z)) >= 1
 
     top = jnp.where(seen, logits, -jnp.inf).max(-1, initial=-jnp.inf)
     top = lax.stop_gradient(jnp.where(seen.any(-1), top, 0))
-    low = lax.stop_gradient(normalizer.begin(own, top, tile._replace(key=None)))
+    low = lax.stop_gradient(engines.begin(normalizer, own, top, tile))
 
     def widen(_, width):
         return jnp.where(above(low + width), 2 * width, width)

@@ -82,16 +82,16 @@ def run(plan: Plan, data: dict, out_dtype: DTypeLike | None = None) -> tuple[Arr
             logits, seen, tile = look(block)
             shift = running
             if normalizer.kind == "exponential":
-                level = normalizer.level(own, logits, seen, tile)
+                level = engines.level(normalizer, own, logits, seen, tile)
                 shift = jnp.maximum(running, level.max(-1))
-                weights = normalizer.weights(own, logits, shift[..., None], seen, tile).astype(dtype)
+                weights = engines.weights(normalizer, own, logits, shift[..., None], seen, tile)
                 size = jnp.abs(weights)
                 scale = jnp.exp(running - shift)
                 heat = scale * (heat + jnp.where(mass > 0, (running - shift) * mass, 0))
                 heat += jnp.where(size > 0, size * (level - shift[..., None]), 0).sum(-1)
                 mass, acc = mass * scale, acc * scale[..., None]
             else:
-                weights = normalizer.weights(own, logits, block.of(z)[..., None], seen, tile).astype(dtype)
+                weights = engines.weights(normalizer, own, logits, block.of(z)[..., None], seen, tile)
                 size = jnp.abs(weights)
                 heat += x_log_x(size).sum(-1)
             mass += size.sum(-1)
@@ -139,7 +139,7 @@ def _solve(plan: Plan, own: dict, over_keys, look, first, zero: Float[Array, "h 
     top = over_keys(highest, zero - jnp.inf)
     some = top > -jnp.inf
     *_, tile = look(first)
-    degree = normalizer.degree(own, tile._replace(key=None))
+    degree = jnp.asarray(normalizer.degree(own, tile._replace(key=None)), zero.dtype)
 
     # each row stops by itself: steps as many as another row needs, maybe for later keys, would move its last bit
     def step(carry):
@@ -147,7 +147,11 @@ def _solve(plan: Plan, own: dict, over_keys, look, first, zero: Float[Array, "h 
 
         def sweep(block, sums):
             logits, seen, tile = look(block)
-            weights, pull = jax.vjp(lambda z: normalizer.weights(own, logits, z[..., None], seen, tile), block.of(z))
+
+            def at(z):
+                return engines.weights(normalizer, own, logits, z[..., None], seen, tile)
+
+            weights, pull = jax.vjp(at, block.of(z))
             return sums[0] + weights.sum(-1), sums[1] + pull(jnp.ones_like(weights))[0]
 
         mass, slope = over_keys(sweep, (zero, zero))
@@ -161,5 +165,5 @@ def _solve(plan: Plan, own: dict, over_keys, look, first, zero: Float[Array, "h 
         count, _, moves = carry
         return (count < NEWTON_STEPS) & moves.any()
 
-    begin = normalizer.begin(own, jnp.where(some, top, 0), tile._replace(key=None))
+    begin = engines.begin(normalizer, own, jnp.where(some, top, 0), tile)
     return lax.while_loop(moving, step, (0, begin, some))[1]

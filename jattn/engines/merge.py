@@ -19,9 +19,20 @@ def merge(a: Attended, b: Attended, normalizer: Normalizer = Softmax()) -> Atten
 
     Exponential weights are shared by log-normalizer, free ones add. A row that saw keys on one side only keeps that
     side; one that saw none stays empty. Ties of the largest logit are shared by side, not by key. `state` is None.
-    Raises ValueError for a normalizer that looks at all keys, by a threshold, by `prepare` or by how many are visible,
-    and for one with a null slot, which each side would count.
+    Raises TypeError for what no call returned; ValueError for other queries, for a normalizer that looks at all keys,
+    by a threshold, by `prepare` or by how many are visible, and for one with a null slot, which each side would count.
     """
+    for found in (a, b):
+        if not isinstance(found, Attended):
+            raise TypeError(
+                f"Results of calls are merged, got {type(found).__name__}; pass what jattn.attend returns, statistics "
+                f"and all."
+            )
+    if a.out.shape != b.out.shape:
+        raise ValueError(
+            f"Results merge over keys, for the same queries, got outputs of shapes {a.out.shape} and {b.out.shape}; "
+            f"attend with the same queries and with values of one width."
+        )
     if type(normalizer).null is not Normalizer.null:
         raise ValueError(
             f"A null slot is merged once, at the end, and {type(normalizer).__name__} adds one to each side; attend "

@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, varying, visits
-from jattn.mechanisms import Layout, Mechanism, Split, cache, mesh, shapes
+from jattn.mechanisms import Layout, Mechanism, Split, cache, checks, mesh
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
 from jattn.part import Attended, Dims, Part, Place, Rng, Side, Variables, part, scope
@@ -33,14 +33,6 @@ MAP_FROM = visits.STEERED_FROM
 ENGINES = {"tiled": tiled, "dense": dense}
 # the fields of a layout that may carry batch axes
 DATA = ("positions", "segments", "valid", "mask", "bias", "extra")
-
-
-# what a call takes, and how it is made
-KINDS = {
-    "attention": (Mechanism, "a mechanism; build one, as in jattn.Attention(normalizer=...)"),
-    "layout": (Layout, "a Layout; build one, as in jattn.Layout(mask=...)"),
-    "variables": (tuple | None, "what attention.init(rng, jattn.Dims.of(query, key, value)) gives; pass that"),
-}
 
 
 @part
@@ -79,22 +71,21 @@ class Attention(Mechanism):
         held = [(name, getattr(self, name), slot) for name, slot in slots]
         for name, thing, slot in held + [("score", score, Score) for score in self.score]:
             if not isinstance(thing, slot):
+                data = "arrays go in as data: attend(..., layout=jattn.Layout(mask=...))"
+                cure = data if hasattr(thing, "shape") else f"build one of those in jattn.{name}s"
                 raise TypeError(
-                    f"Attention.{name} must be a part of the slot {slot.__name__}, got {_kind(thing)}; arrays go in as "
-                    f"data: attend(..., layout=jattn.Layout(mask=...))."
+                    f"Attention.{name} must be a part of the slot {slot.__name__}, got {checks.kind(thing)}; {cure}."
                 )
 
-        for name, rule, fits in (
-            ("scale", "a finite number or None", lambda x: x is None or math.isfinite(x)),
-            ("dropout", "a probability in [0, 1)", lambda x: 0 <= x < 1),
-            ("implementation", " or ".join(repr(name) for name in ENGINES), lambda x: x in ENGINES),
+        for name, rule, fits, left_out in (
+            ("scale", "a finite number or None", lambda x: x is None or math.isfinite(x), "1/sqrt of the width"),
+            ("dropout", "a probability in [0, 1)", lambda x: 0 <= x < 1, "none"),
+            ("implementation", " or ".join(repr(name) for name in ENGINES), lambda x: x in ENGINES, "'tiled'"),
         ):
-            try:
-                good = fits(getattr(self, name))
-            except TypeError:
-                good = False
-            if not good:
-                raise ValueError(f"Attention.{name} must be {rule}, got {getattr(self, name)!r}; leave it out.")
+            if not fits(getattr(self, name)):
+                raise ValueError(
+                    f"Attention.{name} must be {rule}, got {getattr(self, name)!r}; leave it out for {left_out}."
+                )
 
     def project(self, own: dict, x: Float[Array, "n m"]) -> dict:
         made = {str(n): score.project(own["score"][str(n)], x) for n, score in enumerate(self.score)}
@@ -168,12 +159,12 @@ class Attention(Mechanism):
                     f"none; pass Layout(extra=...) of it, or use jattn.nn.MultiHead."
                 )
             sides = score.tokens(own["score"][str(number)], *before, place, rng)
-            _check_tokens(score, before, sides)
+            checks.tokens(score, before, sides)
             query, key = (_out_of(side, new, path) for side, new in zip((query, key), sides, strict=True))
         keys = key.vector.shape[0]
         if self.context_axis is not None and not self._gathers():
             keys *= lax.axis_size(self.context_axis)
-        _check_pairs(layout, (query.vector.shape[1], query.vector.shape[0], keys))
+        checks.pairs(layout, (query.vector.shape[1], query.vector.shape[0], keys))
         noise = dropout.words(rng) if self.dropout and rng is not None else None
         rule = Rule(scale, self.score, self.mask, self.normalizer, self.dropout if noise is not None else 0.0)
         given = own, query, key, value, place, Pairs(layout.mask, layout.bias, noise)
@@ -186,33 +177,8 @@ class Attention(Mechanism):
         return self.implementation != "tiled" or normalizer.kind == "threshold" or normalizer.loops or mixes
 
 
-def _kind(thing: Any) -> str:
-    return f"the class {thing.__name__} and no {thing.__name__}()" if isinstance(thing, type) else type(thing).__name__
-
-
 def _made(thing: Any, kind: type) -> Any:
     return kind(thing) if callable(thing) and not isinstance(thing, Part | type) else thing
-
-
-def _check_pairs(layout: Layout, sizes: tuple[int, int, int]) -> None:
-    for name in ("mask", "bias"):
-        array = getattr(layout, name)
-        if array is None:
-            continue
-        if array.ndim != 3 or any(n not in (1, size) for n, size in zip(array.shape, sizes, strict=True)):
-            raise ValueError(
-                f"A {name} has the shape [heads, queries, keys] = {sizes} for each example, or 1 in their place, got "
-                f"{array.shape}; add or broadcast its axes."
-            )
-
-
-def _check_tokens(score: Score, before: list, after: tuple) -> None:
-    was, now = ([side.vector.shape for side in sides] for sides in (before, after))
-    if [shape[:2] for shape in was] != [shape[:2] for shape in now] or now[0][2] != now[1][2]:
-        raise ValueError(
-            f"{type(score).__name__}.tokens keeps tokens and heads of query and key, and gives both one width, got "
-            f"{now[0]} and {now[1]} from {was[0]} and {was[1]}; change widths and extra alone."
-        )
 
 
 def _of_all(side: Side, axis: str) -> Side:
@@ -220,14 +186,6 @@ def _of_all(side: Side, axis: str) -> Side:
     if side.valid is None:
         return side._replace(length=side.vector.shape[0] * lax.axis_size(axis))
     return side._replace(length=lax.psum(side.valid.sum(), axis))
-
-
-def _check_row(name: str, array: Any, new: int) -> None:
-    if array is not None and jnp.shape(array) != (new,):
-        raise ValueError(
-            f"{name} hold one value for each of the {new} tokens of a side, got shape {jnp.shape(array)}; where "
-            f"queries and keys differ in number give a pair (query's, key's)."
-        )
 
 
 def _pair(data: Any) -> tuple:
@@ -239,8 +197,9 @@ def _side(vector: Array, held: Any, positions: Any, segments: Any, valid: Any, e
     # NumPy where it can be: what is known at trace time is decided at trace time
     slot = np.arange(new) if isinstance(held, int) else held + jnp.arange(new)
     length = held + new
-    _check_row("Positions", positions, new)
-    _check_row("Segments", segments, new)
+    for name, array in (("Positions", positions), ("Segments", segments)):
+        checks.row(name, array, new)
+        checks.whole(name, array)
     if valid is not None:
         valid = jnp.asarray(valid)
         if not (jnp.issubdtype(valid.dtype, jnp.integer) or valid.dtype == bool):
@@ -248,9 +207,9 @@ def _side(vector: Array, held: Any, positions: Any, segments: Any, valid: Any, e
                 f"What is valid is a length or a boolean row, got {valid.dtype}; compare it, as in weights > 0."
             )
         if valid.ndim:
-            _check_row("Boolean rows of what is valid", valid, new)
+            checks.row("Boolean rows of what is valid", valid, new)
         if valid.ndim == 0:
-            length = held + valid
+            length = held + jnp.clip(valid, 0, new)
             valid = jnp.arange(new) < valid
         else:
             length = held + valid.sum()
@@ -289,21 +248,21 @@ def attend(
 ) -> Attended:
     """Attends over any leading batch axes: `out` "... t h e", statistics float32 (float64 stays) "... t h".
 
-    `layout` is the data of the call: batched where an array has the rank of a batch (positions, segments and boolean
-    `valid` one more than a token's, `mask` and `bias` one more than a pair's and a head's, an integer `valid` rank 1),
-    else shared by the batch; `extra` always carries the batch axes. With `state` the tokens are new ones behind those
-    it holds. `variables` are those of `attention.init`. Raises ValueError for shapes that do not fit, TypeError for a
-    mask that is not boolean.
+    `layout` is the data of the call. `mask` and `bias` have all of the axes heads, queries, keys, each whole or 1;
+    positions, segments and a boolean `valid` one value a token; an integer `valid` is a length, and counts as 0 below
+    that and as all tokens beyond. Each is shared by the batch, or has its axes in front; `extra` always has. With
+    `state` the tokens are new ones behind those it holds. `variables` are those of `attention.init`; what acts only in
+    training, as dropout does, acts iff the key `rng` is given. Raises ValueError for shapes that do not fit, TypeError
+    for a wrong kind or dtype, KeyError for an array that the variables lack.
     """
     layout = Layout() if layout is None else layout
-    for (name, (kind, made)), given in zip(KINDS.items(), (attention, layout, variables), strict=True):
-        if not isinstance(given, kind):
-            raise TypeError(f"The {name} of a call is {made}, got {_kind(given)}.")
-    _check(query, key, value, layout)
+    checks.kinds(attention, layout, variables, rng)
+    checks.arrays(query, key, value, layout)
     batch = query.shape[:-3]
     if isinstance(state, Cache):
         cache.check_room(state, key.shape[-3])
     own = attention.own(variables)
+    checks.variables(attention, own, Dims.of(query, key, value))
     closed, held = attention.closed(own, wide(query.dtype))
     if state is None and (cut := mesh.cut_of(query, getattr(attention, "context_axis", None))):
         mesh.check_closures(own, held)
@@ -383,25 +342,3 @@ def _filled(layout: Layout, data: list, axes: list) -> Layout:
     mine = iter(data)
     found = jax.tree.unflatten(tree, [next(mine) if axis else leaf for leaf, axis in zip(leaves, axes, strict=True)])
     return layout._replace(**dict(zip(DATA, found, strict=True)))
-
-
-def _check(query: Array, key: Array, value: Array, layout: Layout) -> None:
-    for name, x in (("query", query), ("key", key), ("value", value)):
-        kind = getattr(x, "dtype", type(x))
-        if isinstance(kind, type) or not jnp.issubdtype(kind, jnp.floating):
-            raise TypeError(
-                f"Query, key and value are floating arrays, got {_kind(x) if isinstance(kind, type) else kind} as "
-                f"{name}; cast it, as in jnp.asarray({name}, jnp.float32)."
-            )
-    shapes.check(query.shape, key.shape, value.shape, {})
-    for name in ("mask", "bias"):
-        array = getattr(layout, name)
-        if array is not None and not hasattr(array, "dtype"):
-            raise TypeError(f"A {name} is an array, got {type(array).__name__}; pass jnp.asarray of it.")
-    if layout.mask is not None and layout.mask.dtype != bool:
-        raise TypeError(
-            f"A mask is boolean, True where a query attends to a key, got {layout.mask.dtype}; numbers that are added "
-            f"to the logits go in as bias."
-        )
-    if layout.bias is not None and layout.bias.dtype == bool:
-        raise TypeError("A bias is added to the logits, got booleans; where a query may attend goes in as mask.")

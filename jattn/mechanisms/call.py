@@ -156,6 +156,8 @@ def _scale(scale: Any) -> tuple[float | None, Array | None]:
     """As a number that the compiled call holds, or as data, with 1 in its place."""
     if scale is None or isinstance(scale, int | float | np.number):
         return None if scale is None else float(scale), None
+    if not hasattr(scale, "dtype"):
+        raise TypeError(f"scale is a number or an array of one, got {scale!r}; leave it out for 1/sqrt of the width.")
     scale = jnp.asarray(scale)
     if scale.ndim:
         raise ValueError(f"scale is one number for all logits, got shape {scale.shape}; multiply the query instead.")

@@ -63,3 +63,12 @@ def test_thresholds_do_not_merge():
     found = attended(dense, Attention(), made, buffers)
     with pytest.raises(ValueError, match="Sparsemax finds its threshold over all keys; gather"):
         merge(found, found, Sparsemax())
+
+
+def test_what_does_not_merge_is_refused():
+    made, buffers = make(Attention())
+    found = attended(dense, Attention(), made, buffers)
+    with pytest.raises(TypeError, match="Results of calls are merged, got .*; pass what jattn.attend returns"):
+        merge.__wrapped__(found, found.out)
+    with pytest.raises(ValueError, match="for the same queries, got outputs of shapes"):
+        merge(found, found._replace(out=found.out[:-1]))

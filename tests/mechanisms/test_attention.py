@@ -14,14 +14,17 @@ from jattn.mechanisms import attention as module
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.attention import attend as uncompiled
 from jattn.part import Dims, Rng, part
+from jattn.parts.masks import Mask
 from jattn.parts.masks.causal import Causal
 from jattn.parts.normalizers.learned_entmax import LearnedEntmax
 from jattn.parts.normalizers.null_slot import NullSlot
 from jattn.parts.normalizers.sink import Sink
+from jattn.parts.normalizers.softmax import Softmax
 from jattn.parts.normalizers.sparsemax import Sparsemax
 from jattn.parts.normalizers.squared_relu import SquaredRelu
 from jattn.parts.scores import Score
 from jattn.parts.scores.forgetting import Forgetting
+from jattn.parts.scores.length_scale import LengthScale
 from jattn.parts.scores.scalable_softmax import ScalableSoftmax
 from jattn.parts.scores.t5_bias import T5Bias
 from tests.support import compiled_attend as attend
@@ -157,25 +160,6 @@ def test_float_masks_are_refused_with_a_pointer_to_bias():
         attend(*qkv(), layout=Layout(mask=jnp.zeros((1, 6, 6))))
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"attention": Sink()}, "attention of a call is a mechanism; build one, .* got Sink"),
-        ({"attention": Attention}, "got the class Attention and no Attention()"),
-        ({"layout": {"mask": None}}, r"layout of a call is a Layout; build one, as in jattn.Layout\(.*got dict"),
-        ({"variables": {"params": {}}}, r"variables of a call is what attention.init\(.* gives; pass that, got dict"),
-        ({"query": np.ones((6, 2, 4), int)}, "floating arrays, got int64 as query; cast it"),
-        ({"value": [[[1.0]]]}, "floating arrays, got list as value; cast it"),
-        ({"layout": Layout(bias=np.ones((2, 6, 6), bool))}, "added to the logits, got booleans; .* goes in as mask"),
-    ],
-    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
-)
-def test_things_of_another_kind_are_refused(change, said):
-    vectors = dict(zip(("query", "key", "value"), qkv(), strict=True))
-    with pytest.raises(TypeError, match=said):
-        uncompiled(**{**vectors, **change})
-
-
 @part
 class Shortening(Score):
     """Loses a token of the query, or widens it, against the contract."""
@@ -231,6 +215,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jattn.mechanisms.attention import Attention, attend
+from jattn.parts.masks import Mask
 from jattn.parts.masks.causal import Causal
 
 mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
@@ -275,25 +260,6 @@ def test_a_traced_cache_that_overflows_answers_nothing():
 
 
 @pytest.mark.parametrize(
-    ("data", "error", "said"),
-    [
-        ({"mask": np.ones((6, 6), bool)}, ValueError, r"\(2, 6, 6\) for each example.*got \(6, 6\)"),
-        ({"mask": np.ones((1, 6, 5), bool)}, ValueError, r"got \(1, 6, 5\)"),
-        ({"bias": np.ones((3, 6, 6), np.float32)}, ValueError, r"A bias has the shape.*got \(3, 6, 6\)"),
-        ({"mask": [[True]]}, TypeError, "A mask is an array, got list"),
-        ({"positions": np.arange(5)}, ValueError, r"Positions hold one value .* 6 tokens .*got shape \(5,\)"),
-        ({"segments": np.arange(5)}, ValueError, r"Segments hold .*got shape \(5,\)"),
-        ({"valid": np.ones(5, bool)}, ValueError, r"valid hold .*got shape \(5,\)"),
-        ({"valid": np.ones(6, np.float32)}, TypeError, "a length or a boolean row, got float32"),
-    ],
-    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
-)
-def test_data_of_a_wrong_shape_is_refused(data, error, said):
-    with pytest.raises(error, match=said):
-        uncompiled(*qkv(), layout=Layout(**data))
-
-
-@pytest.mark.parametrize(
     ("attention", "path"),
     [
         (Attention(T5Bias()), "score/0/table"),
@@ -311,14 +277,56 @@ def test_arrays_of_other_heads_are_refused(attention, path):
 
 
 @part
-class Narrow(Score):
+class NarrowScore(Score):
     """Loses pairs."""
 
     def pairs(self, own, logits, tile):
         return logits[..., :1]
 
 
-def test_a_score_that_loses_pairs_is_named():
-    words = r"Narrow.pairs gives one logit for each pair of a tile, of shape \(2, 6, 6\), got \(2, 6, 1\)"
-    with pytest.raises(ValueError, match=words):
-        attend(*qkv(), Attention(Narrow()))
+@part
+class NarrowMask(Mask):
+    """Says nothing of most pairs."""
+
+    def pairs(self, own, tile):
+        return jnp.ones((1, 6, 1), bool)
+
+
+@part
+class NarrowNormalizer(Softmax):
+    """Weighs a row's first key alone."""
+
+    def weights(self, own, logits, z, seen, tile):
+        return super().weights(own, logits, z, seen, tile)[..., :1]
+
+
+@pytest.mark.parametrize("implementation", ["tiled", "dense"])
+@pytest.mark.parametrize(
+    ("slots", "said"),
+    [
+        ({"score": NarrowScore()}, r"NarrowScore.pairs gives .* of shape \(2, 6, 6\), got \(2, 6, 1\); change"),
+        ({"mask": NarrowMask()}, r"NarrowMask.pairs says .*\(2, 6, 6\) or \(1, 6, 6\), got bool of shape \(1, 6, 1\)"),
+        ({"normalizer": NarrowNormalizer()}, r"NarrowNormalizer.weights gives .*, got \(2, 6, 1\); change"),
+    ],
+    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
+)
+def test_a_part_that_loses_pairs_is_named(slots, said, implementation):
+    with pytest.raises(ValueError, match=said):
+        attend(*qkv(), Attention(implementation=implementation, **slots))
+
+
+def test_lengths_beyond_the_tokens_are_all_of_them_and_below_0_none():
+    q, k, v = qkv()
+    attention = Attention(LengthScale(context=2))
+    for length, same in ((9, 6), (-4, 0)):
+        found, want = (attend(q, k, v, attention, layout=Layout(valid=jnp.asarray(n))) for n in (length, same))
+        chex.assert_trees_all_equal(found, want)
+
+
+def test_a_function_of_another_number_of_arguments_is_refused():
+    for slots, said in (
+        ({"score": lambda logit, query, key: logit}, r"\(logit, batch, head, query, key\), got <lambda>\(logit, query"),
+        ({"mask": lambda query, key: key <= query}, r"\(batch, head, query, key\), got <lambda>\(query, key\)"),
+    ):
+        with pytest.raises(TypeError, match=f"A function of one pair takes {said}"):
+            uncompiled(*qkv(), Attention(**slots))

@@ -46,11 +46,11 @@ class Function(Mask):
         return f"Function({closures.named(self.function)})"
 
     def closed(self, own: dict, dtype: DTypeLike) -> tuple[Mask, dict]:
-        made, arrays, out = closures.closed(self.function, *(jnp.int32,) * 4)
+        made, arrays, out = closures.closed(self.function, closures.PLACE)
         if getattr(out, "shape", None) != () or out.dtype != bool:
             raise TypeError(
-                f"A mask function says True or False of one pair, got {out} from {closures.named(self.function)}; "
-                f"return a comparison, as in key <= query."
+                f"A mask function says True or False of one pair, got {closures.shown(out)} from "
+                f"{closures.named(self.function)}; return a comparison, as in key <= query."
             )
         return _Closed(made), arrays
 

@@ -20,8 +20,6 @@ class Prefix(Mask):
     tokens: int = 4
 
     def __post_init__(self):
-        if not isinstance(self.tokens, int) or isinstance(self.tokens, bool):
-            raise TypeError(f"Prefix.tokens must be a whole number of tokens, got {self.tokens!r}; write 4.")
         if self.tokens < 0:
             raise ValueError(
                 f"Prefix.tokens must be at least 0, got {self.tokens}; 0 shows no key, and to hide the first n write "

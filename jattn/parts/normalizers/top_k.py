@@ -88,8 +88,8 @@ class TopK(Normalizer):
     loops = True
 
     def __post_init__(self):
-        if isinstance(self.keys, bool) or not isinstance(self.keys, int) or self.keys < 1:
-            raise ValueError(f"TopK.keys must be a whole number of at least 1, got {self.keys!r}; 1 takes the largest.")
+        if self.keys < 1:
+            raise ValueError(f"TopK.keys must be at least 1, got {self.keys}; 1 takes the largest.")
 
     def prepare(self, own: dict, run: Run) -> dict:
         return {"mark": lax.stop_gradient(mark(run, self.keys))}

@@ -42,11 +42,11 @@ class Function(Score):
         return f"Function({closures.named(self.function)})"
 
     def closed(self, own: dict, dtype: DTypeLike) -> tuple[Score, dict]:
-        made, arrays, out = closures.closed(self.function, dtype, *(jnp.int32,) * 4)
+        made, arrays, out = closures.closed(self.function, {"logit": dtype} | closures.PLACE)
         if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
             raise TypeError(
-                f"A score function gives one logit for one pair, got {out} from {closures.named(self.function)}; "
-                f"return a number, as in logit - 0.1 * abs(query - key)."
+                f"A score function gives one logit for one pair, got {closures.shown(out)} from "
+                f"{closures.named(self.function)}; return a number, as in logit - 0.1 * abs(query - key)."
             )
         return _Closed(made), arrays
 

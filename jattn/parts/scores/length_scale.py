@@ -6,17 +6,20 @@ Departs: counts the keys a row sees, which is its position in the causal model o
 and windows count too. Scales every layer, as the released code does, unless told to leave the first ones alone.
 """
 
+import math
+
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.part import Tile, part
 from jattn.parts.scores import Score
 
 
-def factor(visible: Int[Array, "#h t"], context: int) -> Float[Array, "#h t"]:
+def factor(visible: Int[Array, "#h t"], context: int, dtype: DTypeLike) -> Float[Array, "#h t"]:
     """max(1, log visible / log context): 1 up to the context of training, then slowly above."""
     # a row that sees no key has no logit to scale; the count of 1 keeps its log a number
-    return jnp.maximum(jnp.log(jnp.maximum(visible, 1)) / jnp.log(context), 1)
+    return jnp.maximum(jnp.log(jnp.maximum(visible, 1).astype(dtype)) / math.log(context), 1)
 
 
 @part
@@ -37,5 +40,5 @@ class LengthScale(Score):
             raise ValueError(f"LengthScale.skip must be at least 0 layers, got {self.skip}; the paper skips 2.")
 
     def pairs(self, own: dict, logits: Float[Array, "h t s"], tile: Tile) -> Float[Array, "h t s"]:
-        scale = factor(tile.visible, self.context).astype(logits.dtype)
+        scale = factor(tile.visible, self.context, logits.dtype)
         return logits * jnp.where(tile.place.layer < self.skip, 1, scale)[..., None]

@@ -94,5 +94,5 @@ def test_a_negative_size_is_refused():
 
 @pytest.mark.parametrize("tokens", [1.5, True, (3, 4)], ids=str)
 def test_the_size_is_a_whole_number(tokens):
-    with pytest.raises(TypeError, match="whole number of tokens"):
+    with pytest.raises(TypeError, match="Prefix.tokens must be a whole number"):
         Prefix(tokens)

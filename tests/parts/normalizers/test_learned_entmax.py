@@ -89,3 +89,13 @@ def test_alpha_at_its_ends_leaves_numbers_finite(logit):
     found, slope = weights(logit, logits), jax.jacrev(weights, (0, 1))(logit, logits)
     np.testing.assert_allclose(found, end, atol=1e-6)
     assert all(np.isfinite(x).all() for x in slope)
+
+
+def test_learned_arrays_may_be_wider_than_what_goes_in(float64):  # noqa: F811
+    q, k, v = (jnp.asarray(np.random.default_rng(n).normal(size=(9, 2, 4)), jnp.float32) for n in range(3))
+    attention = Attention(normalizer=LearnedEntmax())
+    fresh = attention.init(jax.random.key(0), Dims.of(q, k, v))
+    assert fresh.params["normalizer"]["logit"].dtype == jnp.float64
+    found = attend(q, k, v, attention, variables=fresh)
+    assert found.out.dtype == found.stats.entropy.dtype == jnp.float32
+    np.testing.assert_allclose(found.out, attend(q, k, v, Attention(normalizer=Entmax(1.5))).out, atol=1e-6)

@@ -59,7 +59,7 @@ def test_a_sink_may_stand_beside_what_it_chooses():
     np.testing.assert_allclose(found.stats.log_normalizer, np.log1p(np.exp(logits).sum(-1)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("keys", [0, -1, True])
+@pytest.mark.parametrize("keys", [0, -1])
 def test_a_number_that_counts_nothing_is_refused(keys):
-    with pytest.raises(ValueError, match="TopK.keys must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="TopK.keys must be at least 1"):
         TopK(keys)

@@ -19,12 +19,12 @@ def made(tokens, seed=0):
 
 
 def test_the_papers_context_is_trained_at_4096_and_stretched_to_16384():
-    found = factor(jnp.asarray([[1, 100, 4096, 16384]]), LengthScale().context)
+    found = factor(jnp.asarray([[1, 100, 4096, 16384]]), LengthScale().context, jnp.float32)
     np.testing.assert_allclose(found[0], [1, 1, 1, 14 / 12], rtol=1e-6)
 
 
 def test_an_empty_row_has_a_factor():
-    assert factor(jnp.asarray([[0]]), 4096).tolist() == [[1]]
+    assert factor(jnp.asarray([[0]]), 4096, jnp.float32).tolist() == [[1]]
 
 
 def test_attention_equals_the_equation_written_out():
@@ -79,3 +79,8 @@ def test_the_gradient_carries_the_factor():
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=f"LengthScale.{next(iter(options))} must be at least"):
         LengthScale(**options)
+
+
+def test_float64_keeps_its_digits(float64):  # noqa: F811
+    found = factor(jnp.asarray([[7]]), 3, jnp.float64)
+    np.testing.assert_allclose(found, np.log(7) / np.log(3), rtol=1e-15)

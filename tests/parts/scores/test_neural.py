@@ -103,7 +103,7 @@ def test_sixteen_units_take_no_more_room_than_a_tile(monkeypatch):
 
 def test_arrays_that_are_absent_are_named():
     x = jnp.ones((3, 1, 8))
-    with pytest.raises(KeyError, match="score/0/query_kernel"):
+    with pytest.raises(KeyError, match="score/0/first_bias"):
         attend(x, x, x, Attention(score=Neural()), layout=Layout())
 
 

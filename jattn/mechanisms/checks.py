@@ -1,0 +1,125 @@
+"""Refuses arguments of `attend` that do not fit, each in one sentence, before any tile is traced.
+
+Source: the rules are those of `jattn.attend`; the layout is that of `jax.nn.dot_product_attention`.
+"""
+
+import functools
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import dtypes
+from jaxtyping import Array
+
+from jattn.mechanisms import Layout, Mechanism, shapes
+from jattn.part import Dims, Part, Rng
+from jattn.parts.scores import Score
+
+# what a call takes, and how it is made
+KINDS = {
+    "attention": (Mechanism, "a mechanism", "build one, as in jattn.Attention(normalizer=...)"),
+    "layout": (Layout, "a Layout", "build one, as in jattn.Layout(mask=...)"),
+    "variables": (
+        tuple | None, "what attention.init gives", "pass attention.init(rng, jattn.Dims.of(query, key, value))"
+    ),
+    "rng": (Rng | jax.Array | np.ndarray | None, "a key", "make one, as in jax.random.key(0)"),
+}
+
+
+def kind(thing: Any) -> str:
+    """What a thing is, for a sentence."""
+    return f"the class {thing.__name__} and no {thing.__name__}()" if isinstance(thing, type) else type(thing).__name__
+
+
+def kinds(attention: Any, layout: Any, variables: Any, rng: Any) -> None:
+    """Refuses what is no mechanism, layout, variables or key."""
+    for (name, (wanted, what, cure)), given in zip(KINDS.items(), (attention, layout, variables, rng), strict=True):
+        if not isinstance(given, wanted):
+            raise TypeError(f"The argument {name} must be {what}, got {kind(given)}; {cure}.")
+
+
+def arrays(query: Array, key: Array, value: Array, layout: Layout) -> None:
+    """Refuses vectors, masks and biases of a wrong kind, dtype or shape."""
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        dtype = getattr(x, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(
+                f"Query, key and value are floating arrays, got {kind(x) if dtype is None else dtype} as {name}; "
+                f"cast it, as in jnp.asarray({name}, jnp.float32)."
+            )
+    given = [dtypes.canonicalize_dtype(x.dtype) for x in (query, key, value)]
+    if len(set(given)) > 1:
+        raise TypeError(
+            f"Query, key and value are of one dtype, got {', '.join(map(str, given))}; cast them to that of the query."
+        )
+    shapes.check(query.shape, key.shape, value.shape, {})
+    for name in ("mask", "bias"):
+        array = getattr(layout, name)
+        if array is not None and not hasattr(array, "dtype"):
+            raise TypeError(f"A {name} is an array, got {type(array).__name__}; pass jnp.asarray of it.")
+    if layout.mask is not None and layout.mask.dtype != bool:
+        raise TypeError(
+            f"A mask is boolean, True where a query attends to a key, got {layout.mask.dtype}; numbers that are added "
+            f"to the logits go in as bias."
+        )
+    if layout.bias is not None and not jnp.issubdtype(layout.bias.dtype, jnp.floating):
+        raise TypeError(
+            f"A bias is floating, since it is added to the logits, got {layout.bias.dtype}; cast it, or pass as mask "
+            f"what says where a query may attend."
+        )
+
+
+def variables(held: Part, own: dict, dims: Dims) -> None:
+    """Refuses the absence of what a part makes, which else a tile would, in the middle of a loop."""
+    children = dict(held.children())
+    if not set(own) - {name.partition("/")[0] for name in children}:
+        for method in ("params", "buffers"):
+            try:
+                made = jax.eval_shape(lambda method=method: getattr(held, method)(jax.random.key(0), dims))
+            except ValueError:
+                # of a size that only a layer knows
+                made = {}
+            for name in made:
+                own[name]
+    for name, child in children.items():
+        variables(child, functools.reduce(operator.getitem, name.split("/"), own), dims)
+
+
+def pairs(layout: Layout, sizes: tuple[int, int, int]) -> None:
+    """Refuses a mask or a bias that has not the axes of one example."""
+    for name in ("mask", "bias"):
+        array = getattr(layout, name)
+        if array is None:
+            continue
+        if array.ndim != 3 or any(n not in (1, size) for n, size in zip(array.shape, sizes, strict=True)):
+            raise ValueError(
+                f"A {name} has the shape [heads, queries, keys] = {sizes} for each example, or 1 in their place, got "
+                f"{array.shape}; add or broadcast its axes."
+            )
+
+
+def row(name: str, array: Any, new: int) -> None:
+    """Refuses what is not one value a token."""
+    if array is not None and jnp.shape(array) != (new,):
+        raise ValueError(
+            f"{name} hold one value for each of the {new} tokens of a side, got shape {jnp.shape(array)}; where "
+            f"queries and keys differ in number give a pair (query's, key's)."
+        )
+
+
+def whole(name: str, array: Any) -> None:
+    """Refuses what are no whole numbers."""
+    if array is not None and not jnp.issubdtype(jnp.asarray(array).dtype, jnp.integer):
+        raise TypeError(f"{name} are whole numbers, got {jnp.asarray(array).dtype}; cast them to int32.")
+
+
+def tokens(score: Score, before: list, after: tuple) -> None:
+    """Refuses what a score made of tokens where it lost some, or widened one side."""
+    was, now = ([side.vector.shape for side in sides] for sides in (before, after))
+    if [shape[:2] for shape in was] != [shape[:2] for shape in now] or now[0][2] != now[1][2]:
+        raise ValueError(
+            f"{type(score).__name__}.tokens keeps tokens and heads of query and key, and gives both one width, got "
+            f"{now[0]} and {now[1]} from {was[0]} and {was[1]}; change widths and extra alone."
+        )
