@@ -331,7 +331,8 @@ def _batched(layout: Layout, batch: tuple, size: int) -> tuple[Layout, list]:
     done, axes = [], []
     for held, rank in zip(_data(layout), ranks, strict=True):
         leaves, tree = jax.tree.flatten(held)
-        pairs = [flatten(jnp.asarray(leaf) if not hasattr(leaf, "dtype") else leaf, rank(leaf)) for leaf in leaves]
+        leaves = [leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves]
+        pairs = [flatten(leaf, rank(leaf)) for leaf in leaves]
         done.append(jax.tree.unflatten(tree, [leaf for leaf, _ in pairs]))
         axes += [axis for _, axis in pairs]
     return layout._replace(**dict(zip(DATA, done, strict=True))), axes
