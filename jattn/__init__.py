@@ -27,6 +27,7 @@ _HOMES = {
     "nn": "jattn",
     "normalizers": "jattn",
     "part": "jattn",
+    "plan": "jattn.planning.plan",
     "positions": "jattn",
     "scores": "jattn",
     "sigma_reparam": "jattn.layers.reparametrizations.sigma_reparam",

@@ -25,3 +25,4 @@ from jattn.part import Dims as Dims
 from jattn.part import Part as Part
 from jattn.part import Stats as Stats
 from jattn.part import Variables as Variables
+from jattn.planning.plan import plan as plan

@@ -27,6 +27,7 @@ NAMES = {
     "jattn.mechanisms.entropy_penalty": ("entropy_penalty",),
     "jattn.mechanisms.explain": ("explain",),
     "jattn.mechanisms.weights": ("attention_weights",),
+    "jattn.planning.plan": ("plan",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),
 }
 # what `jattn.nn` shows: the classes written below these folders, and functions by where they are written

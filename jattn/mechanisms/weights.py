@@ -48,6 +48,11 @@ def attention_weights(
     """
     if not isinstance(attention, Attention):
         raise TypeError(f"Weights are those of an Attention, got {type(attention).__name__}; build one of its parts.")
+    if attention.context_axis is not None:
+        raise ValueError(
+            f"Weights are looked at with all keys on each device, got Attention.context_axis="
+            f"{attention.context_axis!r}; leave it out."
+        )
     params, buffers = variables or Variables({}, {})
     chosen = np.atleast_1d(np.arange(query.shape[-3])[slice(None) if rows is None else rows])
     held = Variables({"inner": params}, {"inner": buffers, "rows": chosen})

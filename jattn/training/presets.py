@@ -43,6 +43,15 @@ PRESETS = {
         evaluate_every=10,
         checkpoint_every=10,
     ),
+    # a billion parameters, for a TPU slice or GPUs: `jattn plan --preset billion` says which mesh holds it
+    "billion": Run(
+        model=DecoderConfig(width=2048, depth=18, heads=16, vocabulary=32768),
+        optimizer=AdamW(rate=3e-4),
+        batch=64,
+        context=8192,
+        dtype="bfloat16",
+        remat="block",
+    ),
 }
 
 

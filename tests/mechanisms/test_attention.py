@@ -73,7 +73,8 @@ def test_data_of_the_call_shared_or_for_each_example():
         (Layout(bias=bias), lambda n: Layout(bias=bias[n])),
         (Layout(segments=segments), lambda n: Layout(segments=segments[n])),
         (Layout(valid=valid), lambda n: Layout(valid=valid[n])),
-        (Layout(valid=jnp.arange(6) < 4), lambda n: Layout(valid=jnp.asarray(4))),
+        (Layout(valid=jnp.arange(6) < 4), lambda n: Layout(valid=4)),
+        (Layout(valid=4), lambda n: Layout(valid=jnp.asarray(4))),
         (Layout(mask=jnp.asarray(mask[0])), lambda n: Layout(mask=jnp.asarray(mask[0]))),
         (Layout(positions=(jnp.arange(6) + 2, np.arange(6))), lambda n: Layout(positions=(np.arange(6) + 2, None))),
     ]

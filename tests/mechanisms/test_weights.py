@@ -82,3 +82,9 @@ def test_a_row_that_is_not_there_is_refused():
 def test_weights_of_what_has_none_are_refused():
     with pytest.raises(TypeError, match="those of an Attention, got Causal"):
         attention_weights(*qkv()[:2], Causal())
+
+
+def test_weights_over_an_axis_of_a_mesh_are_refused():
+    x = jnp.ones((3, 2, 4))
+    with pytest.raises(ValueError, match="Weights are looked at .*context_axis='c'; leave it out"):
+        attention_weights(x, x, Attention(context_axis="c"))
