@@ -31,7 +31,7 @@ def entropy_penalty(
     """
     if reduction not in get_args(Reduction):
         raise ValueError(f"A reduction must be one of {', '.join(get_args(Reduction))}, got {reduction!r}.")
-    counts = jnp.ones(entropy.shape, bool) if valid is None else valid
+    counts = jnp.ones(entropy.shape, bool) if valid is None else jnp.asarray(valid)
     ceiling = jnp.broadcast_to(ceiling, entropy.shape)
     wanted = threshold[:, None, None, :] * ceiling
     if reduction == "sum_queries":

@@ -201,7 +201,9 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"width": 18}, "multiple of the heads, got width 18 for 4 heads"),
         ({"projection": Grouped(3)}, "multiple of Grouped.key_heads, got 4 and 3"),
         ({"norm": "batch"}, "batch"),
-        ({"activation": "relu"}, "relu"),
+        ({"activation": "tanh"}, "tanh"),
+        ({"pruned": 3}, "pruned counts the deepest blocks .* at most 2, got 3"),
+        ({"residual": "gated"}, "gated"),
         ({"attention": Softmax()}, "Attention"),
     ],
 )

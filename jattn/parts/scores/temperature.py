@@ -37,7 +37,7 @@ def of_rows(table: Float[Array, "h n"], position: Int[Array, " t"]) -> Float[Arr
 class Temperature(Score):
     """One temperature for each head and each of `length` positions, all of which `start` at the same."""
 
-    length: int = 1024
+    length: int = 8192
     start: float = 1.0
 
     def __post_init__(self):
