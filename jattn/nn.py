@@ -25,7 +25,9 @@ _HOMES = {
     "Reparametrization": "jattn.layers.reparametrizations",
     "Reparametrized": "jattn.layers.reparametrized",
     "SigmaReparam": "jattn.layers.reparametrizations.sigma_reparam",
+    "SpectralNorm": "jattn.layers.reparametrizations.spectral_norm",
     "Stack": "jattn.layers.stack",
+    "WeightNorm": "jattn.layers.reparametrizations.weight_norm",
     "generate": "jattn.models.sampling",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

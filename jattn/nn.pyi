@@ -16,6 +16,8 @@ from jattn.layers.norms import Norm as Norm
 from jattn.layers.reparametrizations import Reparametrization as Reparametrization
 from jattn.layers.reparametrizations.plain import Plain as Plain
 from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam as SigmaReparam
+from jattn.layers.reparametrizations.spectral_norm import SpectralNorm as SpectralNorm
+from jattn.layers.reparametrizations.weight_norm import WeightNorm as WeightNorm
 from jattn.layers.reparametrized import Reparametrized as Reparametrized
 from jattn.layers.stack import Stack as Stack
 from jattn.models.decoder import Decoded as Decoded
