@@ -13,6 +13,7 @@ _HOMES = {
     "Embedding": "jattn.layers.embeddings",
     "FeedForward": "jattn.layers.feedforward",
     "Flow": "jattn.layers.flow",
+    "FusedFeedForward": "jattn.layers.fused_feedforward",
     "Grouped": "jattn.layers.heads.grouped",
     "Head": "jattn.layers.embeddings",
     "Heads": "jattn.layers.heads",
@@ -24,7 +25,9 @@ _HOMES = {
     "Reparametrization": "jattn.layers.reparametrizations",
     "Reparametrized": "jattn.layers.reparametrized",
     "SigmaReparam": "jattn.layers.reparametrizations.sigma_reparam",
+    "SpectralNorm": "jattn.layers.reparametrizations.spectral_norm",
     "Stack": "jattn.layers.stack",
+    "WeightNorm": "jattn.layers.reparametrizations.weight_norm",
     "generate": "jattn.models.sampling",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

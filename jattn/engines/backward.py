@@ -98,7 +98,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             a, b = over_keys(plan, data, i, group, sweep, (zero, zero))
             return paste(constraint, -divide(a, b), (group * plan.group, start_of(i, plan.rows, plan.length)))
 
-        rows["constraint"] = loop(row_tiles * groups, rows_of, jnp.zeros_like(z))
+        rows["constraint"] = loop(data, row_tiles * groups, rows_of, jnp.zeros_like(z))
 
     slim = plan.slim()
     _, column_tiles, groups_of_columns = slim.counts()
@@ -189,7 +189,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
             "extra": zeros(data["key"].extra, slim.columns),
         }
         listed = None if data["live"] is None else data["live"][1]
-        whole, columns_here = over_tiles(slim.kinds, listed, group, j, visit, (whole, columns_here))
+        whole, columns_here = over_tiles(data, slim.kinds, listed, (group, j), visit, (whole, columns_here))
         return whole, {
             "k": add(
                 whole_columns["k"], jnp.transpose(columns_here["k"], (2, 0, 1)), (column, group * key.shape[0], 0)
@@ -209,7 +209,7 @@ def run(plan: Plan, data: dict, kept: tuple, read: list) -> dict:
     whole = {"own": zeros(data["own"]), "bias": zeros(data["bias"]), "q": g_query, "query extra": zeros(query.extra)}
     # apart from what the inner loop carries: XLA would copy them there for each tile
     columns = {"k": g_key, "v": g_value, "extra": zeros(key.extra)}
-    whole, columns = loop(column_tiles * groups_of_columns, columns_of, (whole, columns))
+    whole, columns = loop(data, column_tiles * groups_of_columns, columns_of, (whole, columns))
     return {
         "own": whole["own"],
         "query": (whole["q"], whole["query extra"]),

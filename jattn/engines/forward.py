@@ -47,7 +47,7 @@ def count_visible(plan: Plan, data: dict) -> Int[Array, "h t"]:
         found = over_keys(plan, data, i, group, count, jnp.zeros((plan.group, plan.rows), jnp.int32))
         return paste(counts, found, (group * plan.group, start_of(i, plan.rows, plan.length)))
 
-    return loop(row_tiles * groups, rows_of, jnp.zeros((plan.heads, plan.length), jnp.int32))
+    return loop(data, row_tiles * groups, rows_of, jnp.zeros((plan.heads, plan.length), jnp.int32))
 
 
 def run(plan: Plan, data: dict, out_dtype: DTypeLike | None = None) -> tuple[Array, tuple]:
@@ -125,7 +125,7 @@ def run(plan: Plan, data: dict, out_dtype: DTypeLike | None = None) -> tuple[Arr
     whole = jnp.zeros((plan.heads, plan.length), dtype)
     rows = tuple(whole.astype(jnp.int32) if n in (3, 6) else whole for n in range(7))
     out = jnp.zeros((plan.length, plan.heads, data["value"].shape[2]), out_dtype)
-    return loop(row_tiles * groups, rows_of, (out, rows))
+    return loop(data, row_tiles * groups, rows_of, (out, rows))
 
 
 def _solve(plan: Plan, own: dict, over_keys, look, first, zero: Float[Array, "h t"]) -> Float[Array, "h t"]:

@@ -21,6 +21,7 @@ from jattn.engines import Pairs, Rule, backward, forward, tiled, visits
 from jattn.engines.derivatives import forward_only, reverse_only
 from jattn.engines.merge import join
 from jattn.engines.tiles import add, at_top, cut
+from jattn.engines.varying import alike
 from jattn.numerics import wide
 from jattn.part import Attended, Place, Side, Stats
 
@@ -157,7 +158,8 @@ def _round(where: tuple, data: dict, step: Callable, carry: Any, travelling: Any
         carry, travelling = step(carry, travelling, here, plans, column)
         return carry, *jax.tree.map(lambda x: lax.ppermute(x, axis, turn), (travelling, key, value))
 
-    return lax.fori_loop(0, devices, one, (carry, travelling, data["key"], data["value"]))[:2]
+    begin = alike((carry, travelling, data["key"], data["value"]), data)
+    return lax.fori_loop(0, devices, one, begin)[:2]
 
 
 def _rows(data: dict) -> tuple[int, int]:

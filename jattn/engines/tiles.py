@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from jattn import engines
 from jattn.engines import Rule
+from jattn.engines.varying import alike
 from jattn.part import Dims, Place, Side, Tile, part
 
 
@@ -188,7 +189,9 @@ def block_of(plan: Plan, i, j, step: Step, whole: bool) -> Block:
     return Block(*found, step, whole)
 
 
-def loop(count, body, carry):
+def loop(data: dict, count, body, carry):
+    """`body(number, carry)`, which reads the data of a call, so many times."""
+    carry = alike(carry, data)
     # one turn is no loop: XLA then sees straight code
     return body(0, carry) if isinstance(count, int) and count == 1 else lax.fori_loop(0, count, body, carry)
 
@@ -275,14 +278,16 @@ def seen_of(plan: Plan, smooth: dict, fixed: dict, block: Block) -> Bool[Array, 
     return seen
 
 
-def over_tiles(kinds: tuple[Kind, ...], listed: tuple | None, group, tile, visit, carry):
-    """Runs `visit(other, kind, carry)` over the tiles that are visited beside one, `other` of the other side."""
+def over_tiles(data: dict, kinds: tuple[Kind, ...], listed: tuple | None, at: tuple, visit, carry):
+    """Runs `visit(other, kind, carry)` over the tiles that are visited beside `at`, a group of heads and a tile;
+    `other` is of the other side."""
+    carry = alike(carry, data)
     if listed is None:
         return visit(0, kinds[0], carry) if kinds else carry
     order, ends = listed
     for number, kind in enumerate(kinds):
-        body = functools.partial(lambda kind, n, c: visit(order[group, tile, n], kind, c), kind)
-        carry = lax.fori_loop(ends[group, tile, number], ends[group, tile, number + 1], body, carry)
+        body = functools.partial(lambda kind, n, c: visit(order[*at, n], kind, c), kind)
+        carry = lax.fori_loop(ends[*at, number], ends[*at, number + 1], body, carry)
     return carry
 
 
@@ -300,7 +305,8 @@ def over_keys(plan: Plan, data: dict, i, group, body, carry):
                 carry = jax.tree.map(block.put, carry, found)
         return carry
 
-    return over_tiles(plan.kinds, None if data["live"] is None else data["live"][0], group, i, visit, carry)
+    listed = None if data["live"] is None else data["live"][0]
+    return over_tiles(data, plan.kinds, listed, (group, i), visit, carry)
 
 
 def keys_of(plan: Plan, data: dict, column, columns: int, group) -> Float[Array, "g s d"]:

@@ -44,9 +44,9 @@ class Reparametrized(nnx.Module):
 
     def __init__(self, model: nnx.Module, how: Reparametrization, *, rngs: nnx.Rngs):
         self.how = how
-        drawn = {path: each.replace(_drawn(each[...], rngs.params())) for path, each in kernels(model).items()}
+        drawn = {path: each.replace(_drawn(each[...], rngs.params())) for path, each in self._kernels(model).items()}
         nnx.update(model, nnx.from_flat_state(drawn))
-        found = kernels(model)
+        found = self._kernels(model)
         made = Variables({}, {})
         for group in _groups(found, how.joint):
             one = _over_layers(how.start, _lead(found[group.paths[0]]))(_beside(found, group))
@@ -72,8 +72,12 @@ class Reparametrized(nnx.Module):
             _put(fresh, group.name(), made)
         renew(self.beside, fresh)
 
+    def _kernels(self, model: nnx.Module) -> dict[Path, nnx.Variable]:
+        found = kernels(model)
+        return {path: each for path, each in found.items() if self.how.where == "all" or self.how.where in path}
+
     def _each(self, model: nnx.Module) -> Iterator[tuple[_Group, dict[Path, nnx.Variable], dict]]:
-        found, held = kernels(model), arrays(self.beside)
+        found, held = self._kernels(model), arrays(self.beside)
         for group in _groups(found, self.how.joint):
             params, buffers = (_get(tree, group.name()) for tree in held)
             yield group, found, params | buffers

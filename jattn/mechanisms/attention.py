@@ -3,6 +3,7 @@
 Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, section 3.2.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, visits
-from jattn.mechanisms import Layout, Mechanism, Split, cache, checks
+from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, varying, visits
+from jattn.mechanisms import Layout, Mechanism, Split, cache, checks, mesh
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
 from jattn.part import Attended, Dims, Part, Place, Rng, Side, Variables, part, scope
@@ -45,9 +46,10 @@ class Attention(Mechanism):
     `dropout` is the probability that a weight becomes 0, the others growing to keep the mean; it acts iff a key is
     given, after mask and statistics, and never on a null slot.
 
-    `context_axis` names the axis of a mesh over which `jax.shard_map` splits the tokens of both sides evenly and in
-    order: keys then go round a ring of devices, or, where a row needs all of them at once (thresholds, `TopK`, scores
-    that sum over positions, the dense implementation), are gathered on each.
+    `context_axis` names the axis of a mesh over which the tokens of both sides are split evenly and in order, by the
+    caller's own `jax.shard_map` or, in a plain call, by `attend` on the mesh that `jax.set_mesh` set. Keys then go
+    round a ring of devices, or, where a row needs all of them at once (thresholds, `TopK`, scores that sum over
+    positions, the dense implementation), are gathered on each.
 
     `implementation` is "tiled", or "dense" for forward mode and derivatives of any order, in memory that grows with
     queries times keys.
@@ -166,8 +168,8 @@ class Attention(Mechanism):
         checks.pairs(layout, (query.vector.shape[1], query.vector.shape[0], keys))
         noise = dropout.words(rng) if self.dropout and rng is not None else None
         rule = Rule(scale, self.score, self.mask, self.normalizer, self.dropout if noise is not None else 0.0)
-        return (rule, own, query, key, value, place, Pairs(layout.mask, layout.bias, noise)), state
-
+        given = own, query, key, value, place, Pairs(layout.mask, layout.bias, noise)
+        return (rule, *varying.alike(given, given)), state
 
     def _gathers(self) -> bool:
         """Whether keys of all devices are needed at once."""
@@ -261,8 +263,13 @@ def attend(
     if isinstance(state, Cache):
         cache.check_room(state, key.shape[-3])
     own = attention.own(variables)
-    checks.variables(attention, own, Dims.of(query, key, value))
-    attention, own = attention.closed(own, wide(query.dtype))
+    checks.variables(attention, own, _dims(query, key, value, layout))
+    closed, held = attention.closed(own, wide(query.dtype))
+    if state is None and (cut := mesh.cut_of(query, getattr(attention, "context_axis", None))):
+        mesh.check_closures(own, held)
+        run = functools.partial(attend, attention=attention)
+        return mesh.attend(run, query, key, value, Variables(own, {}), rng, layout, cut)
+    attention, own = closed, held
     size = int(np.prod(batch)) if batch else 1
     if not batch:
         return attention.apply(own, Split(query, key, value), layout, _rng(rng, None), state)
@@ -281,6 +288,16 @@ def attend(
     examples = (query, key, value, data, state, places, numbers)
     found = _over(one, size, (query.shape[2], query.shape[1], key.shape[1]))(examples)
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+
+
+def _dims(query: Array, key: Array, value: Array, layout: Layout) -> Dims:
+    """The sizes that arrays of parts are made for: of all heads, where the call holds some."""
+    here = Dims.of(query, key, value)
+    if layout.head is None:
+        return here
+    _, heads, key_heads = layout.head
+    value_heads = here.value_heads * heads // here.heads
+    return dataclasses.replace(here, heads=heads, key_heads=key_heads, value_heads=value_heads)
 
 
 def _over(one: Callable, size: int, pairs: tuple[int, int, int]) -> Callable:
@@ -325,7 +342,8 @@ def _batched(layout: Layout, batch: tuple, size: int) -> tuple[Layout, list]:
     done, axes = [], []
     for held, rank in zip(_data(layout), ranks, strict=True):
         leaves, tree = jax.tree.flatten(held)
-        pairs = [flatten(jnp.asarray(leaf) if not hasattr(leaf, "dtype") else leaf, rank(leaf)) for leaf in leaves]
+        leaves = [leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves]
+        pairs = [flatten(leaf, rank(leaf)) for leaf in leaves]
         done.append(jax.tree.unflatten(tree, [leaf for leaf, _ in pairs]))
         axes += [axis for _, axis in pairs]
     return layout._replace(**dict(zip(DATA, done, strict=True))), axes

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jattn.mechanisms import Layout, shapes
 from jattn.mechanisms.attention import Attention
 from jattn.numerics import wide
-from jattn.part import Own, Tile, Variables, part
+from jattn.part import Dims, Own, Tile, Variables, part
 from jattn.parts.masks import Full, Mask
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
@@ -84,6 +84,9 @@ class Call(NamedTuple):
 @part
 class Scaled(Score):
     """Logits times a number that is data: a learned temperature has its gradient."""
+
+    def params(self, rng: Array, dims: Dims) -> dict:
+        return {"scale": jnp.ones(())}
 
     def pairs(self, own: dict, logits: Float[Array, "h t s"], tile: Tile) -> Float[Array, "h t s"]:
         return logits * own["scale"].astype(logits.dtype)

@@ -9,12 +9,12 @@ import pytest
 SPLIT = """
 import chex
 chex.set_n_cpu_devices(8)
-import dataclasses, json, sys
+import contextlib, dataclasses, json, sys
 import jax
 import jax.numpy as jnp
 import numpy as np
 import jattn
-from jax.sharding import AxisType, PartitionSpec as P
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from jattn import Attention, Layout, Variables
 from jattn.engines import tiles
 from jattn.masks import Causal, Window
@@ -68,10 +68,11 @@ def place(name, array):
     return P(None, "context") if array.ndim > 1 else P("context")
 
 
-def loss_and_gradients(devices, attention, given, keys=tokens):
+def loss_and_gradients(devices, way, attention, given, keys=tokens):
     params, buffers = attention.init(jax.random.key(0), jattn.Dims.of(query, key, value, model_width=6))
     params = jax.tree.map(lambda leaf: leaf.astype(float) + 0.3 * draw(*leaf.shape), params)
-    mesh = jax.make_mesh((devices,), ("context",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+    kind = AxisType.Explicit if way == "explicit" else AxisType.Auto
+    mesh = jax.make_mesh((devices,), ("context",), axis_types=(kind,), devices=jax.devices()[:devices])
     here = dataclasses.replace(attention, context_axis="context")
 
     def run(attention, params, query, key, value, extra, given):
@@ -90,23 +91,28 @@ def loss_and_gradients(devices, attention, given, keys=tokens):
         if split:
             call, t = lambda *a: run(here, *a), P(None, "context")
             places = P(), t, t, t, t, {name: place(name, array) for name, array in held.items()}
-            call = jax.shard_map(call, mesh=mesh, in_specs=places, out_specs=(t, t), check_vma=False)
+            if way.startswith("in a shard_map"):
+                call = jax.shard_map(
+                    call, mesh=mesh, in_specs=places, out_specs=(t, t), check_vma=way != "in a shard_map, unchecked"
+                )
         out, stats = call(*arrays, extra, held)
         finite = [jnp.where(jnp.isfinite(s), s, 0) for s in stats[:3]]
         return sum((a * w).sum() for a, w in zip((out, *finite), weights)), (out, *finite, stats[3])
 
     smooth = params, query, key[:, :keys], value[:, :keys], x, given.get("bias")
-    compiled = [
-        jax.jit(jax.value_and_grad(lambda s, split=split: loss(s, split), has_aux=True)).lower(smooth).compile()
-        for split in (False, True)
-    ]
-    whole, split = (run(smooth) for run in compiled)
-    off = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()) if a.size else 0.0, whole, split)
-    text = compiled[1].as_text()
+    lie = lambda array: jax.device_put(array, NamedSharding(mesh, P(None, "context")))
+    lying = params, *map(lie, smooth[1:5]), smooth[5]
+    run_loss = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
+    whole = run_loss(smooth, False)
+    with jax.set_mesh(mesh) if way in ("auto", "explicit") else contextlib.nullcontext():
+        compiled = run_loss.lower(lying, True).compile()
+        split = compiled(lying)
+    off = jax.tree.map(lambda a, b: float(np.abs(np.subtract(a, b)).max(initial=0)), *jax.device_get((whole, split)))
+    text = compiled.as_text()
     return max(jax.tree.leaves(off)), *(text.count(f" {name}(") for name in ("collective-permute", "all-gather"))
 
 
-print(json.dumps([loss_and_gradients(int(n), *CASES[name]) for name, n in json.loads(sys.argv[1])]))
+print(json.dumps([loss_and_gradients(n, way, *CASES[name]) for name, n, way in json.loads(sys.argv[1])]))
 """
 
 
@@ -124,16 +130,22 @@ RINGS = [
 GATHERS = ["entmax", "top", "forgetting"]
 
 
+WAYS = ["in a shard_map", "in a shard_map, unchecked", "auto", "explicit"]
+
+
 @pytest.mark.parametrize(
     "cases",
     [
-        [("all of it", 4), ("fewer keys", 4), ("top", 2)],
-        *(pytest.param([(name, 4)], marks=pytest.mark.slow) for name in [*RINGS, *GATHERS]),
-        pytest.param([("all of it", 2), ("free", 1)], marks=pytest.mark.slow),
+        [("all of it", 4, "in a shard_map"), ("fewer keys", 4, "explicit"), ("top", 2, "auto")],
+        *(
+            pytest.param([(name, 4, way) for way in WAYS], marks=pytest.mark.slow, id=name)
+            for name in [*RINGS, *GATHERS]
+        ),
+        pytest.param([("all of it", 2, "auto"), ("free", 1, "explicit")], marks=pytest.mark.slow),
     ],
 )
 def test_a_ring_is_one_device(cases):
-    for (name, devices), (off, permuted, gathered) in zip(cases, split(cases), strict=True):
+    for (name, devices, _), (off, permuted, gathered) in zip(cases, split(cases), strict=True):
         assert off < 1e-11, (name, off)
         if devices > 1:
             assert (permuted > 0, gathered > 0) == ((True, False) if name in RINGS else (False, True)), name

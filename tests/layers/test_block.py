@@ -46,3 +46,24 @@ def test_a_norm_after_each_sum_or_none():
 def test_another_place_of_a_norm_is_refused():
     with pytest.raises(ValueError, match="A norm's place must be 'before' or 'after', got 'between'"):
         Block(Doubling(), Shifting(), 16, place="between", rngs=nnx.Rngs(0))
+
+
+def test_a_scaled_residual_is_plain_at_ones_and_learns_both_scales():
+    block = Block(Doubling(), Shifting(), 16, residual="scaled", rngs=nnx.Rngs(0))
+    plain = Block(Doubling(), Shifting(), 16, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(block(X, Flow())[0], plain(X, Flow())[0])
+    block.skip[...], block.divisor[...] = 0.5, 4.0
+    between = X + 2 * block.before_mixer(X)
+    want = 0.5 * between + (block.before_feedforward(between) + 1) / 4
+    np.testing.assert_allclose(block(X, Flow())[0], want, rtol=1e-6, atol=1e-6)
+
+
+def test_without_a_second_half_the_first_is_all():
+    block = Block(Doubling(), None, 16, residual="scaled", rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(block(X, Flow())[0], X + 2 * block.before_mixer(X))
+    assert len(nnx.to_flat_state(nnx.state(block, nnx.Param)).paths) == 1
+
+
+def test_another_residual_is_refused():
+    with pytest.raises(ValueError, match="A residual must be 'plain' or 'scaled', got 'gated'"):
+        Block(Doubling(), Shifting(), 16, residual="gated", rngs=nnx.Rngs(0))

@@ -1,5 +1,7 @@
 """Which maps of a model are converted, what they compute, and that evaluation changes nothing."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,10 @@ import pytest
 from flax import nnx
 
 from jattn.layers.buffers import Buffer, arrays
+from jattn.layers.reparametrizations.plain import Plain
 from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam
+from jattn.layers.reparametrizations.spectral_norm import SpectralNorm
+from jattn.layers.reparametrizations.weight_norm import WeightNorm
 from jattn.layers.reparametrized import Reparametrized, kernels
 from jattn.models.decoder import Decoder, DecoderConfig
 
@@ -118,3 +123,19 @@ def test_bfloat16_activations_read_kernels_of_float32():
     assert all(each[...].dtype == jnp.float32 for each in kernels(model.folded()).values())
     np.testing.assert_allclose(np.concatenate(list(made.values())), 1, rtol=1e-3)
     assert jnp.isfinite(model(TOKENS).logits).all()
+
+
+@pytest.mark.parametrize("how", [SpectralNorm(where="feedforward"), WeightNorm(where="feedforward")], ids=repr)
+def test_feed_forward_layers_alone(how):
+    config = DecoderConfig(width=16, depth=2, vocabulary=32, norm="none", reparametrization=how)
+    model, plain = (
+        Decoder(each, rngs=nnx.Rngs(0)) for each in (config, dataclasses.replace(config, reparametrization=Plain()))
+    )
+    held = jax.tree_util.tree_leaves_with_path(tuple(arrays(model.kernels.beside)))
+    assert len(held) == 2 and all("feedforward" in jax.tree_util.keystr(path) for path, _ in held)
+    changed = {path[-1] for path, each in kernels(model).items() if (each[...] != kernels(plain)[path][...]).any()}
+    # the one that would start at 0
+    assert changed == {"down"}
+    found = norms(model.folded())["stack/repeat/0/feedforward/up"]
+    before = norms(model)["stack/repeat/0/feedforward/up"]
+    np.testing.assert_allclose(found, 1 if isinstance(how, SpectralNorm) else before, rtol=1e-5)

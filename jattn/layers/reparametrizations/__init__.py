@@ -10,10 +10,12 @@ from jattn.part import Part, Variables
 class Reparametrization(Part):
     """Pure functions of one kernel, its inputs on the first axis and its outputs on the last, in float32.
 
-    `joint` says which of the projections to queries, keys and values count as one kernel, side by side.
+    `joint` says which of the projections to queries, keys and values count as one kernel, side by side; `where`,
+    whether all kernels are made so or those of feed-forward layers alone.
     """
 
     joint: Literal["none", "qk", "qkv"] = "none"
+    where: Literal["all", "feedforward"] = "all"
 
     def start(self, kernel: Float[Array, "n f"]) -> Variables:
         """The arrays beside a fresh kernel: learned ones, and kept ones."""

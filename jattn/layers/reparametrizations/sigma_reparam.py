@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jattn.layers.reparametrizations import Reparametrization
-from jattn.numerics import divide
+from jattn.numerics import divide, length
 from jattn.part import Variables, part
 
 # from a random start the norm is found to 1 in 4000 after 10 steps
@@ -29,7 +29,7 @@ def power_iteration(kernel: Float[Array, "n f"], vector: Float[Array, " f"], ste
     for _ in range(steps):
         ahead = jnp.matmul(kernel, vector, precision=EXACT)
         back = jnp.matmul(ahead, kernel, precision=EXACT)
-        vector = divide(back, jnp.linalg.norm(back))
+        vector = divide(back, length(back))
     return vector
 
 
@@ -43,7 +43,7 @@ def spectral_norm(kernel: Float[Array, "n f"], vector: Float[Array, " f"]) -> Fl
 
     Its gradient is the left singular vector times the right one, as that of the true norm is.
     """
-    return jnp.linalg.norm(jnp.matmul(kernel, lax.stop_gradient(vector), precision=EXACT))
+    return length(jnp.matmul(kernel, lax.stop_gradient(vector), precision=EXACT))
 
 
 def sigma_reparam(

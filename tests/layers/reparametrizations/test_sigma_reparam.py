@@ -85,6 +85,8 @@ def test_a_kernel_of_zeros_is_refused_and_harmless_where_it_is_traced():
         sigma_reparam(zeros, jnp.ones(()), leading(zeros))
     traced = jax.jit(lambda w: sigma_reparam(w, jnp.ones(()), jnp.full(4, 0.5)))
     assert not traced(zeros).any()
+    slope = jax.jit(jax.grad(lambda w: traced(w).sum()))(zeros)
+    assert jnp.isfinite(slope).all()
 
 
 @pytest.mark.parametrize("begin", ["svd", "iterated"])

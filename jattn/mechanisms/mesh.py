@@ -1,0 +1,194 @@
+"""Attention on a mesh of devices: each attends for its examples, heads and tokens, which know their true numbers."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
+from jaxtyping import Array, Float
+
+from jattn.engines import varying
+from jattn.mechanisms import Layout
+from jattn.part import Attended, Rng, Stats, Variables
+
+Over = tuple[str, ...]
+
+
+class Cut(NamedTuple):
+    """Which axes of a mesh split the examples, by batch axis, the heads, and the tokens; those no entry names stay."""
+
+    mesh: Mesh | AbstractMesh
+    batch: tuple[Over, ...]
+    heads: Over
+    time: Over
+
+
+def check_closures(own: dict, held: dict) -> None:
+    """Refuses arrays of an Explicit mesh that plain functions close over, which `held` has beside `own`.
+
+    JAX takes none into `jax.shard_map`.
+    """
+    explicit = _of_type(jax.sharding.get_abstract_mesh(), AxisType.Explicit)
+    given = {id(leaf) for leaf in jax.tree.leaves(own)}
+    closed_over = [leaf for leaf in jax.tree.leaves(held) if id(leaf) not in given]
+    if explicit and any(not jax.typeof(leaf).sharding.mesh.empty for leaf in closed_over):
+        raise ValueError(
+            f"A plain function closes over no array of a mesh with Explicit axes, got {len(closed_over)} and the axes "
+            f"{sorted(explicit)}; make it a part with params, or call inside jax.shard_map with the array as argument."
+        )
+
+
+def cut_of(query: Float[Array, "*b t h d"], axis: str | None) -> Cut | None:
+    """What is still to be split for a call: tokens over `axis`, examples and heads where the query's type says so.
+
+    None for nothing, as inside a `jax.shard_map`. Raises ValueError for an axis that the mesh lacks, and for tokens
+    over another one.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if axis is not None and axis not in mesh.axis_names:
+        raise ValueError(
+            f"Attention.context_axis names an axis of the mesh, got {axis!r} and a mesh of the axes "
+            f"{list(mesh.axis_names)}; call inside jax.set_mesh(mesh) or jax.shard_map."
+        )
+    *batch, time, heads, _ = (_names(entry) for entry in jax.typeof(query).sharding.spec)
+    if others := set(time) - {axis}:
+        raise ValueError(
+            f"Tokens are split over the axis that Attention.context_axis names and no other, got {sorted(others)} and "
+            f"context_axis={axis!r}; name that axis, or jax.sharding.reshard the query."
+        )
+    cut = Cut(mesh, tuple(batch), heads, () if axis is None or axis in mesh.manual_axes else (axis,))
+    return cut if any((*cut.batch, cut.heads, cut.time)) else None
+
+
+def attend(
+    run: Callable,
+    query: Float[Array, "*b t h d"],
+    key: Float[Array, "*b s g d"],
+    value: Float[Array, "*b s j e"],
+    variables: Variables,
+    rng: Array | Rng | None,
+    layout: Layout,
+    cut: Cut,
+) -> Attended:
+    """`run(query, key, value, variables=, rng=, layout=)` on each device for its part of the arrays.
+
+    Raises ValueError for what the mesh does not divide.
+    """
+    batch, heads = query.shape[:-3], query.shape[-2]
+    for size, over in zip(batch, cut.batch, strict=True):
+        _check("examples", size, over, cut.mesh)
+    for kind, vectors in (("heads", query), ("key heads", key), ("value heads", value)):
+        _check(kind, vectors.shape[-2], cut.heads, cut.mesh)
+    for vectors in (query, key):
+        _check("tokens", vectors.shape[-3], cut.time, cut.mesh)
+    over_batch, over_heads, over_time = (
+        [over or None for over in cut.batch], cut.heads or None, cut.time or None,
+    )  # fmt: skip
+    whole, examples = PartitionSpec(), PartitionSpec(*over_batch)
+
+    def tokens(array: Array) -> PartitionSpec:
+        """The spec of one value a token: "n" or "*b n"."""
+        return PartitionSpec(*(over_batch if jnp.ndim(array) > len(batch) else ()), over_time)
+
+    def valid(array: Array) -> PartitionSpec:
+        """The spec of what is valid: of tokens, or a number, of all or for each example."""
+        if jnp.issubdtype(jnp.result_type(array), jnp.integer):
+            return examples if jnp.ndim(array) else whole
+        return tokens(array)
+
+    def pairs(array: Array | None) -> PartitionSpec | None:
+        """The spec of a mask or a bias "*b #h #t #s"."""
+        if array is None:
+            return None
+        lead = over_batch if array.ndim == len(batch) + 3 else ()
+        over = (over_heads if array.shape[-3] > 1 else None), (over_time if array.shape[-2] > 1 else None)
+        return PartitionSpec(*lead, *over)
+
+    vectors, each_token = PartitionSpec(*over_batch, over_time, over_heads), PartitionSpec(*over_batch, over_time)
+    data = {
+        "positions": jax.tree.map(tokens, layout.positions),
+        "segments": jax.tree.map(tokens, layout.segments),
+        "valid": jax.tree.map(valid, layout.valid),
+        "mask": pairs(layout.mask),
+        "bias": pairs(layout.bias),
+        "extra": jax.tree.map(lambda _: each_token, layout.extra),
+    }
+    held = {name: getattr(layout, name) for name in data}
+    numbers, *counts = layout.head or (np.arange(heads), heads, key.shape[-2])
+    example = np.arange(math.prod(batch)).reshape(batch) if layout.example is None else layout.example
+    given = (query, key, value, variables, _keys(rng, batch), held, jnp.asarray(layout.layer), jnp.asarray(example))
+    specs = (
+        vectors, vectors, vectors, jax.tree.map(lambda _: whole, variables),
+        None if rng is None else Rng(whole, whole, examples), data, whole, examples,
+    )  # fmt: skip
+
+    def here(query, key, value, variables, rng, held, layer, example, *mine):
+        if rng is not None and batch:
+            rng = rng._replace(example=rng.example.reshape(example.size, *rng.example.shape[len(batch) :]))
+        # known when traced where no axis splits them
+        head = (mine[0] if mine else numbers, *counts)
+        mine = Layout(**held, layer=layer, head=head, example=example)
+        found = run(query, key, value, variables=variables, rng=rng, layout=mine)
+        if found.stats.observed:
+            raise ValueError(f"A mesh splits no part that observes, got {sorted(found.stats.observed)}; train without.")
+        return found
+
+    if cut.heads:
+        given, specs = (*given, jnp.asarray(numbers)), (*specs, PartitionSpec(cut.heads))
+    if explicit := _of_type(cut.mesh, AxisType.Explicit):
+        given = jax.tree.map(lambda x, spec: jax.sharding.reshard(x, _kept(spec, explicit)), given, specs)
+    if within := varying.axes(given):
+        raise ValueError(
+            f"Inside a jax.shard_map that checks what varies attention enters no second one, got {sorted(within)} of "
+            f"the first; give that one all axes of the mesh, or check_vma=False."
+        )
+    split = jax.shard_map(
+        here,
+        mesh=cut.mesh,
+        in_specs=specs,
+        out_specs=Attended(vectors, Stats(vectors, vectors, vectors, vectors, whole)),
+        axis_names={name for over in (*cut.batch, cut.heads, cut.time) for name in over},
+        # a part's own loops may carry what no type says to be split
+        check_vma=False,
+    )
+    # outside of jit it would leave no axis to the compiler
+    return jax.jit(split)(*given)
+
+
+def _check(what: str, size: int, over: Over, mesh: Mesh | AbstractMesh) -> None:
+    parts = math.prod(mesh.shape[axis] for axis in over)
+    if size % parts:
+        raise ValueError(
+            f"The mesh splits {what} into {parts} parts, by {' and '.join(over)}, got {size}; use a multiple of "
+            f"{parts}, or fewer devices there."
+        )
+
+
+def _keys(rng: Array | Rng | None, batch: tuple[int, ...]) -> Rng | None:
+    """The three keys, the last of them one for each example."""
+    if rng is None:
+        return None
+    if not isinstance(rng, Rng):
+        size = math.prod(batch)
+        rng = Rng(
+            rng,
+            rng,
+            jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(size)) if batch else jax.random.fold_in(rng, 0),
+        )
+    return rng._replace(example=rng.example.reshape(*batch, *rng.example.shape[1:])) if batch else rng
+
+
+def _names(entry: Any) -> Over:
+    return () if entry is None else entry if isinstance(entry, tuple) else (entry,)
+
+
+def _of_type(mesh: Mesh | AbstractMesh, kind: AxisType) -> set[str]:
+    return {name for name, its in zip(mesh.axis_names, mesh.axis_types, strict=True) if its == kind}
+
+
+def _kept(spec: PartitionSpec, axes: set[str]) -> PartitionSpec:
+    """The spec without other axes."""
+    return PartitionSpec(*(tuple(name for name in _names(entry) if name in axes) for entry in spec))
