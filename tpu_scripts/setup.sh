@@ -10,7 +10,7 @@ for file in jattn experiments pyproject.toml setup.cfg README.md LICENSE NOTICE;
 
 # what is no longer in jattn/ must not stay there: its folders say which parts there are
 remote all "mkdir -p jattn && rm -rf jattn/jattn"
-step gcloud compute tpus tpu-vm scp --recurse "${files[@]}" "$name:jattn/" --zone="$zone" --worker=all
+step gcloud compute tpus tpu-vm scp "${files[@]}" "$name:jattn/" --recurse --zone="$zone" --worker=all
 # the images of TPU VMs have Python 3.10; uv brings another
 remote all "cd jattn && python3 -m pip install --user --quiet uv && python3 -m uv venv --quiet --clear --python 3.12 &&
   python3 -m uv pip install --quiet --editable '.[train]' 'jax[tpu]'"

@@ -19,6 +19,8 @@ from jattn.part import Attended, Place, Side, Stats, Tile
 DOUBLINGS, BISECTIONS = 32, 100
 # the first step from a constant carries first derivatives, each more doubles their order and adds one: up to the 15th
 NEWTON_STEPS = 4
+# below this the largest weight of a row is its unit
+SMALL = 1e-6
 
 
 def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, pairs: Pairs):
@@ -48,7 +50,8 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
         if null_value is not None:
             out += mass[..., None] * null_value[:, None, :]
     # entropy knows no scale, and the square of a small mass would be 0
-    relative = divide(size, lax.stop_gradient(size.max(-1, initial=0, keepdims=True)))
+    top = lax.stop_gradient(size.max(-1, initial=0, keepdims=True))
+    relative = divide(size, jnp.where(top < SMALL, top, 1))
     total = relative.sum(-1)
     heat = x_log_x(relative).sum(-1)
     entropy = jnp.where(total > 0, jnp.where(total > 0, log(total), 0) - divide(heat, total), 0)

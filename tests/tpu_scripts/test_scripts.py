@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ echo >>"$CALLS"
 for word; do [[ $word != --command=* ]] || command=${word#--command=}; done
 case $4 in
   ssh) cd "$WORKER" && HOME=$WORKER exec bash -c "$command" ;;
-  scp) [[ $5 == --recurse ]] || cp "$WORKER/${5#*:}" "$6" ;;
+  scp) [[ $5 != "my tpu:"* ]] || cp "$WORKER/${5#*:}" "$6" ;;
   describe) read -r state <"$STATES" && sed -i 1d "$STATES" && echo "$state" ;;
 esac
 """
@@ -285,10 +286,9 @@ def test_every_worker_is_set_up(tree):
     assert not (tree.worker / "jattn" / "jattn").exists()
     copied = next(call for call in calls if "scp" in call)
     assert copied[4:] == [
-        "--recurse",
         *(f"{tree.home}/tpu_scripts/../{file}" for file in
           ("jattn", "experiments", "pyproject.toml", "setup.cfg", "README.md", "LICENSE", "NOTICE")),
-        "my tpu:jattn/", AT, "--worker=all",
+        "my tpu:jattn/", "--recurse", AT, "--worker=all",
     ]  # fmt: skip
     assert ["-m", "uv", "pip", "install", "--quiet", "--editable", ".[train]", "jax[tpu]"] in calls
     assert ["mount", "-t", "nfs", "10.0.0.2:/my share", "jattn/runs"] in calls
@@ -376,3 +376,12 @@ def test_slurm_refuses_wrong_words_in_one_sentence(tree):
     assert "found none; submit it by sbatch" in tree.refused("slurm.sh", "jattn", "train")
     assert "got no command" in tree.refused("slurm.sh", SLURM_JOB_ID="1")
     assert "takes no option --nodes=2" in tree.refused("slurm.sh", "--nodes=2", "jattn", SLURM_JOB_ID="1")
+
+
+def test_the_commands_of_the_page_are_right(tree):
+    blocks = re.findall(r"^```sh\n(.*?)^```", (FOLDER / "README.md").read_text(), re.M | re.S)
+    lines = [line for line in "".join(blocks).replace("\\\n", "").splitlines() if line.startswith("tpu_scripts/")]
+    (tree.home / "experiments" / "memory_efficient").symlink_to(tree.home / "experiments" / "my claim")
+    assert {line.split()[0].removeprefix("tpu_scripts/") for line in lines} == {*ON_SLICE} - {"stop.sh"}
+    got = tree.bash(["-ec", "\n".join(lines).replace(".sh ", ".sh --dry-run ")])
+    assert got.returncode == 0 and got.stdout.count("gcloud compute tpus ") >= len(lines), got.stderr
