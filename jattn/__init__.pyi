@@ -8,11 +8,16 @@ from jattn import positions as positions
 from jattn import scores as scores
 from jattn.engines.merge import merge as merge
 from jattn.layers.hook import attention_fn as attention_fn
+from jattn.layers.reparametrizations.sigma_reparam import sigma_reparam as sigma_reparam
 from jattn.mechanisms import Layout as Layout
 from jattn.mechanisms.attention import Attention as Attention
 from jattn.mechanisms.attention import attend as attend
 from jattn.mechanisms.dot_product import dot_product_attention as dot_product_attention
 from jattn.mechanisms.entropy import attention_entropy as attention_entropy
+from jattn.mechanisms.entropy_bands import causal_ceiling as causal_ceiling
+from jattn.mechanisms.entropy_bands import entropy_bands as entropy_bands
+from jattn.mechanisms.entropy_bound import entropy_lower_bound as entropy_lower_bound
+from jattn.mechanisms.entropy_penalty import entropy_penalty as entropy_penalty
 from jattn.mechanisms.explain import explain as explain
 from jattn.mechanisms.weights import attention_weights as attention_weights
 from jattn.part import Attended as Attended
@@ -20,3 +25,4 @@ from jattn.part import Dims as Dims
 from jattn.part import Part as Part
 from jattn.part import Stats as Stats
 from jattn.part import Variables as Variables
+from jattn.planning.plan import plan as plan

@@ -18,11 +18,19 @@ PLACE = {name: jnp.int32 for name in ("batch", "head", "query", "key")}
 
 
 class Closed(NamedTuple):
-    """A function of scalars without what it closes over; equal where function and text are."""
+    """A function of scalars without what it closes over; equal where code and text are.
 
-    function: Callable
+    Not the function itself: written in place, it is another one at every call.
+    """
+
+    code: Any
     text: str
     jaxpr: "Jaxpr"
+
+    def fresh(self) -> dict:
+        """Zeros in the place of what it closed over."""
+        variables = self.jaxpr.jaxpr.constvars
+        return {str(number): jnp.zeros(x.aval.shape, x.aval.dtype) for number, x in enumerate(variables)}
 
     def __call__(self, arrays: dict, *scalars: ArrayLike) -> Array:
         """Its value where it closes over these arrays, as `closed` numbered them."""
@@ -60,7 +68,7 @@ def closed(function: Callable, arguments: dict[str, DTypeLike]) -> tuple[Closed,
     # a function of its own each time: JAX would remember the arrays that this one closed over the first time
     traced, shape = jax.make_jaxpr(lambda *values: function(*values), return_shape=True)(*scalars)
     arrays = {str(number): array for number, array in enumerate(traced.consts)}
-    return Closed(function, str(traced.jaxpr), Jaxpr(traced.jaxpr)), arrays, shape
+    return Closed(getattr(function, "__code__", function), str(traced.jaxpr), Jaxpr(traced.jaxpr)), arrays, shape
 
 
 def named(function: Callable) -> str:

@@ -17,12 +17,17 @@ MODULES = ("catalogue", "nn", "part")
 NAMES = {
     "jattn.engines.merge": ("merge",),
     "jattn.layers.hook": ("attention_fn",),
+    "jattn.layers.reparametrizations.sigma_reparam": ("sigma_reparam",),
     "jattn.mechanisms": ("Layout",),
     "jattn.mechanisms.attention": ("Attention", "attend"),
     "jattn.mechanisms.dot_product": ("dot_product_attention",),
     "jattn.mechanisms.entropy": ("attention_entropy",),
+    "jattn.mechanisms.entropy_bands": ("causal_ceiling", "entropy_bands"),
+    "jattn.mechanisms.entropy_bound": ("entropy_lower_bound",),
+    "jattn.mechanisms.entropy_penalty": ("entropy_penalty",),
     "jattn.mechanisms.explain": ("explain",),
     "jattn.mechanisms.weights": ("attention_weights",),
+    "jattn.planning.plan": ("plan",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),
 }
 # what `jattn.nn` shows: the classes written below these folders, and functions by where they are written

@@ -8,10 +8,17 @@ from jattn.layers.feedforward import FeedForward as FeedForward
 from jattn.layers.flow import Flow as Flow
 from jattn.layers.flow import Places as Places
 from jattn.layers.flow import Record as Record
+from jattn.layers.fused_feedforward import FusedFeedForward as FusedFeedForward
 from jattn.layers.heads import Heads as Heads
 from jattn.layers.heads.grouped import Grouped as Grouped
 from jattn.layers.multihead import MultiHead as MultiHead
 from jattn.layers.norms import Norm as Norm
+from jattn.layers.reparametrizations import Reparametrization as Reparametrization
+from jattn.layers.reparametrizations.plain import Plain as Plain
+from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam as SigmaReparam
+from jattn.layers.reparametrizations.spectral_norm import SpectralNorm as SpectralNorm
+from jattn.layers.reparametrizations.weight_norm import WeightNorm as WeightNorm
+from jattn.layers.reparametrized import Reparametrized as Reparametrized
 from jattn.layers.stack import Stack as Stack
 from jattn.models.decoder import Decoded as Decoded
 from jattn.models.decoder import Decoder as Decoder

@@ -27,6 +27,13 @@ def log(mass: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(positive, jnp.log(jnp.where(positive, mass, 1)), -jnp.inf)
 
 
+def length(vectors: Float[Array, "n ..."]) -> Float[Array, "..."]:
+    """The Euclidean length along the first axis, and 0 for a vector of zeros, with a gradient of 0 there."""
+    squares = jnp.square(vectors).sum(0)
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
+
+
 def x_log_x(weights: Float[Array, "..."]) -> Float[Array, "..."]:
     """w log w, in nats times w; 0 at 0, where its slope is left 0."""
     positive = weights > 0

@@ -21,12 +21,20 @@ def part(cls: type) -> type:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check_number(self, field.name, field.type)
+            _check_held(self, field.name, field.type)
         if rules is not None:
             rules(self)
 
     if issubclass(cls, Part):
         cls.__post_init__ = __post_init__
     return dataclasses.dataclass(frozen=True)(cls)
+
+
+def _check_held(made: Any, name: str, kind: Any) -> None:
+    value = getattr(made, name)
+    if isinstance(kind, type) and issubclass(kind, Part) and not isinstance(value, kind):
+        got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"{type(made).__name__}.{name} must be a {kind.__name__}, got {got}; build one.")
 
 
 def _check_number(made: Any, name: str, kind: Any) -> None:

@@ -13,5 +13,6 @@ _HOMES = {
     "Score": "jattn.parts.scores",
     "SoftCap": "jattn.parts.scores.soft_cap",
     "T5Bias": "jattn.parts.scores.t5_bias",
+    "Temperature": "jattn.parts.scores.temperature",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

@@ -8,3 +8,4 @@ from jattn.parts.scores.neural import Neural as Neural
 from jattn.parts.scores.scalable_softmax import ScalableSoftmax as ScalableSoftmax
 from jattn.parts.scores.soft_cap import SoftCap as SoftCap
 from jattn.parts.scores.t5_bias import T5Bias as T5Bias
+from jattn.parts.scores.temperature import Temperature as Temperature

@@ -57,3 +57,8 @@ def test_traced_arrays_are_found_and_differentiated(table):
 
 def test_a_function_is_named_as_it_was_written():
     assert closures.named(Lookup.read) == "Lookup.read"
+
+
+def test_a_function_written_in_place_is_the_same_at_every_call():
+    made = [closures.closed(lambda n: TABLE[n] + 1, {"number": jnp.int32})[0] for _ in range(2)]
+    assert made[0] == made[1] and hash(made[0]) == hash(made[1])

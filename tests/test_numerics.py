@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.numerics import by_offset, divide, log, running_sum, toeplitz, wide, x_log_x
+from jattn.numerics import by_offset, divide, length, log, running_sum, toeplitz, wide, x_log_x
 
 
 def test_divide_by_nothing_is_nothing_with_a_finite_gradient():
@@ -107,3 +107,10 @@ def test_running_positions_are_looked_up_once_an_offset():
         jax.block_until_ready(look(jnp.asarray(query), jnp.asarray(RUNNING)))
         jax.effects_barrier()
     assert looked_up == [(17,), (9, 9)]
+
+
+def test_a_vector_of_zeros_has_no_length_and_a_gradient_of_zeros():
+    vectors = jnp.array([[3.0, 0.0], [4.0, 0.0]])
+    found, pull = jax.vjp(length, vectors)
+    np.testing.assert_array_equal(found, [5, 0])
+    np.testing.assert_allclose(pull(jnp.ones(2))[0], [[0.6, 0], [0.8, 0]], rtol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 
 from jattn.mechanisms.attention import Attention
 from jattn.part import Dims, Own, Part, Place, Variables, by_head, part, scope
+from jattn.parts.masks import Full, Other
 from jattn.parts.normalizers.sink import Sink
 from jattn.parts.scores import Score
 from jattn.parts.scores.soft_cap import SoftCap
@@ -128,3 +129,10 @@ def test_what_is_no_number_is_refused(made, said):
     with pytest.raises(TypeError, match=f"{said}; an option is fixed when a call is compiled"):
         made()
     assert SoftCap(np.int64(3)) == SoftCap(3)
+
+
+def test_a_part_of_another_slot_inside_a_part_is_refused():
+    with pytest.raises(TypeError, match="Other.inner must be a Mask, got the class Full; build one"):
+        Other(Full)
+    with pytest.raises(TypeError, match="Counted.inner must be a Part, got float"):
+        Counted(0.1)

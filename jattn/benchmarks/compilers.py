@@ -4,10 +4,11 @@ Nothing runs: what a compiled program tells is its memory and its optimized HLO.
 count the body of a loop once.
 """
 
+import contextlib
 import functools
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -45,9 +46,10 @@ runtime_version { major: 12 minor: 8 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
+TPU = "v5e"
 # by chip: the libraries that compile for it, and how its topology is asked for
 CHIPS: dict[str, tuple[tuple[str, ...], dict]] = {
-    "v5e": (("libtpu",), {"platform": "tpu", "topology_name": "v5e:2x2"}),
+    TPU: (("libtpu",), {"platform": "tpu", "topology_name": "v5e:2x2"}),
     "h100": (
         ("jax_cuda12_plugin", "nvidia.cuda_nvcc"),
         {"platform": "cuda", "target_config": H100, "topology": "1x1x1"},
@@ -73,21 +75,45 @@ def missing(chip: str) -> str | None:
 
 
 @functools.cache
-def device(chip: str) -> jax.Device:
-    """One device of that kind, to compile for; raises RuntimeError with one sentence where this machine cannot."""
+def devices(topology: str) -> tuple[jax.Device, ...]:
+    """The devices of a topology such as v5e:16x16 or h100:8, to compile for; without a shape a few.
+
+    Raises RuntimeError with one sentence where this machine cannot.
+    """
+    name, _, shape = topology.partition(":")
+    chip = name if name in CHIPS else TPU
     if told := missing(chip):
         raise RuntimeError(told)
-    _, topology = CHIPS[chip]
-    if chip == "v5e":
-        for name, value in TPU_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+    options = dict(CHIPS[chip][1])
+    if shape:
+        options |= {"topology_name": topology} if chip == TPU else {"topology": f"1x1x{shape}"}
+    if chip == TPU:
+        for variable, value in TPU_ENVIRONMENT.items():
+            os.environ.setdefault(variable, value)
     try:
-        return topologies.get_topology_desc(**topology).devices[0]
+        return tuple(topologies.get_topology_desc(**options).devices)
     except NotImplementedError as error:
         raise RuntimeError(
-            f"Compiling for {chip} needs its compiler registered, got {error}; where no GPU is, set JAX_PLATFORMS=cpu "
+            f"Compiling for {name} needs its compiler registered, got {error}; where no GPU is, set JAX_PLATFORMS=cpu "
             f"before the first computation."
         ) from error
+
+
+def device(chip: str) -> jax.Device:
+    """One device of that kind, to compile for; raises RuntimeError with one sentence where this machine cannot."""
+    return devices(chip)[0]
+
+
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+    """What is compiled in its body is not kept: the persistent cache would hold what nothing here can read back."""
+    limit = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, limit)
+    jax.config.update(limit, float("inf"))
+    try:
+        yield
+    finally:
+        jax.config.update(limit, before)
 
 
 def compiled(function: Callable, *arguments: Any, chip: str) -> jax.stages.Compiled:
@@ -95,13 +121,6 @@ def compiled(function: Callable, *arguments: Any, chip: str) -> jax.stages.Compi
     target = device(chip)
     here = SingleDeviceSharding(target)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), arguments)
-    # the persistent cache would keep what nothing here can read back
-    limit = "jax_persistent_cache_min_compile_time_secs"
-    before = getattr(jax.config, limit)
-    jax.config.update(limit, float("inf"))
-    try:
-        # traced as for that chip: what is traced for another is kept apart
-        with jax.default_device(target):
-            return jax.jit(function).lower(*shapes).compile()
-    finally:
-        jax.config.update(limit, before)
+    # traced as for that chip: what is traced for another is kept apart
+    with uncached(), jax.default_device(target):
+        return jax.jit(function).lower(*shapes).compile()

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jattn.benchmarks.calls import GRADIENT, Call, Made, inputs, made
+from jattn.mechanisms.tokamax import library
 from jattn.numerics import x_log_x
 from jattn.parts.masks.causal import Causal
 
@@ -46,15 +47,10 @@ def cudnn(call: Call, direction: str) -> Made:
 
 def tokamax(call: Call, direction: str) -> Made:
     """tokamax chunk by chunk, its form of less memory that runs on a CPU; its default there is that of `jax.nn`."""
-    import tokamax
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        # else it reads its options off our command line
-        flags.FLAGS(["jattn"])
+    peer = library()
 
     def attend(q, k, v):
-        return tokamax.dot_product_attention(q, k, v, is_causal=_causal(call), implementation="xla_chunked")
+        return peer.dot_product_attention(q, k, v, is_causal=_causal(call), implementation="xla_chunked")
 
     return made(_plain(attend), call, direction)
 

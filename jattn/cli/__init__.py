@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from jattn import catalogue, extras
-from jattn.cli import bench, evaluate, plot, sample, sweep, train
+from jattn.cli import bench, evaluate, plan, plot, sample, sweep, train
 
 COMMANDS: dict[str, tuple[type, Callable[[Any, dict, bool], int]]] = {
     "train": (train.Train, train.command),
     "eval": (evaluate.Eval, evaluate.command),
     "sample": (sample.Sample, sample.command),
     "plot": (plot.Plot, plot.command),
+    "plan": (plan.Plan, plan.command),
     "bench": (bench.Bench, bench.command),
     "sweep": (sweep.Sweep, sweep.command),
 }
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if told := extras.sentence("This command", error):
             return _fail(told, 2)
         raise
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
         if _ours(error):
             return _fail(str(error), 2)
         raise

@@ -53,10 +53,10 @@ def check_bytes(run: Any, command: str) -> None:
 def trained(home: Path, steps: int | None) -> tuple[Any, Any]:
     """A directory's run, and the arrays it had after so many steps, or last."""
     from jattn.part import Variables
-    from jattn.training import checkpoint
+    from jattn.training import checkpoint, state
     from jattn.training.sharding import Mesh
 
     # on one device, whatever trained it
     run = dataclasses.replace(checkpoint.read_run(home, catalogue.find), mesh=Mesh(data=1))
     reached = checkpoint.load(home, run, steps).state
-    return run, Variables(reached.params, reached.buffers)
+    return run, state.of_model(Variables(reached.params, reached.buffers))

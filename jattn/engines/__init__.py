@@ -141,6 +141,20 @@ def begin(normalizer: Normalizer, own: dict, top: Float[Array, "h t"], tile: Til
     return _like(top, normalizer, "begin", normalizer.begin(own, top, tile._replace(key=None)))
 
 
+def null(normalizer: Normalizer, own: dict, tile: Tile, width: int) -> tuple[Array, Array | None] | None:
+    """The normalizer's level and value of one more key, if it has one; no value where values have no width."""
+    found = normalizer.null(own, tile._replace(key=None))
+    if found is None:
+        return None
+    level, value = found
+    if value is not None and width and value.shape[-1] != width:
+        raise ValueError(
+            f"{type(normalizer).__name__}.null gives a value of the width of the others, {width}, got "
+            f"{value.shape[-1]}; make variables for this call's values."
+        )
+    return level, value if width else None
+
+
 def _like(before: Array, made_by: Part, method: str, found: Array) -> Array:
     """What a part made of numbers, one for each, in their dtype: that of learned arrays may be wider."""
     if found.shape != before.shape:

@@ -33,27 +33,28 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     tile, logits, seen = _pairs(rule, own, query, key, place, pairs)
     visible = tile.visible
     tile = engines.normalizer_tile(rule, tile)
-    weights, normalizer, null = _weights(rule, own["normalizer"], logits, seen, tile)
+    weights, normalizer, null = _weights(rule, own["normalizer"], logits, seen, tile, value.shape[2])
 
     values = jnp.repeat(jnp.moveaxis(value, 1, 0), heads // value.shape[1], axis=0)
     left = drop(weights, rule.dropout, pairs.noise, tile)
     out = jnp.einsum("hts,hse->hte", left.astype(wide(value.dtype)), values.astype(wide(value.dtype)))
     size = jnp.abs(weights)
-    heat = x_log_x(size).sum(-1)
     largest = jnp.where(seen, logits, -jnp.inf)
     if null is not None:
         level, null_value = null
         mass = jnp.where(visible > 0, jnp.exp(level - jnp.where(visible > 0, normalizer, 0)), 0)
-        heat += x_log_x(mass)
         size = jnp.concatenate([size, mass[..., None]], -1)
         largest = jnp.concatenate([largest, jnp.where(visible > 0, level, -jnp.inf)[..., None]], -1)
         if null_value is not None:
             out += mass[..., None] * null_value[:, None, :]
-    total = size.sum(-1)
+    # entropy knows no scale, and the square of a small mass would be 0
+    relative = divide(size, lax.stop_gradient(size.max(-1, initial=0, keepdims=True)))
+    total = relative.sum(-1)
+    heat = x_log_x(relative).sum(-1)
     entropy = jnp.where(total > 0, jnp.where(total > 0, log(total), 0) - divide(heat, total), 0)
     stats = Stats(
         entropy=entropy.T,
-        log_normalizer=(normalizer if rule.normalizer.kind == "exponential" else log(total)).T,
+        log_normalizer=(normalizer if rule.normalizer.kind == "exponential" else log(size.sum(-1))).T,
         max_logit=largest.max(-1, initial=-jnp.inf).T,
         visible=visible.T,
         observed={},
@@ -65,7 +66,7 @@ def weights(rule: Rule, own: dict, query: Side, key: Side, place: Place, pairs: 
     """What each row gives to each key, before dropout; sides as in `attend`, and the queries may be some of a whole."""
     query = engines.prepared(attend, rule, own, query, key, key.vector, place, pairs)
     tile, logits, seen = _pairs(rule, own, query, key, place, pairs)
-    return _weights(rule, own["normalizer"], logits, seen, engines.normalizer_tile(rule, tile))[0]
+    return _weights(rule, own["normalizer"], logits, seen, engines.normalizer_tile(rule, tile), 0)[0]
 
 
 def _pairs(rule: Rule, own: dict, query: Side, key: Side, place: Place, pairs: Pairs):
@@ -76,12 +77,14 @@ def _pairs(rule: Rule, own: dict, query: Side, key: Side, place: Place, pairs: P
     return tile, engines.logits(rule, own, tile, pairs.bias), seen
 
 
-def _weights(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile):
+def _weights(
+    rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile, width: int
+):
     normalizer = rule.normalizer
     null = None
     if normalizer.kind == "exponential":
         level = engines.level(normalizer, own, logits, seen, tile)
-        null = normalizer.null(own, tile._replace(key=None))
+        null = engines.null(normalizer, own, tile, width)
         if null is not None:
             level = jnp.concatenate([level, null[0].astype(level.dtype)[..., None]], -1)
         any_seen = seen.any(-1)

@@ -17,6 +17,8 @@ from jattn.parts.normalizers.softmax import Softmax
 def merge(a: Attended, b: Attended, normalizer: Normalizer = Softmax()) -> Attended:
     """The result over the keys of both, for the same queries; `out` "... t h e", statistics "... t h".
 
+    `normalizer` is the one that made both: nothing in a result tells it.
+
     Exponential weights are shared by log-normalizer, free ones add. A row that saw keys on one side only keeps that
     side; one that saw none stays empty. Ties of the largest logit are shared by side, not by key. `state` is None.
     Raises TypeError for what no call returned; ValueError for other queries, for a normalizer that looks at all keys,
@@ -32,6 +34,11 @@ def merge(a: Attended, b: Attended, normalizer: Normalizer = Softmax()) -> Atten
         raise ValueError(
             f"Results merge over keys, for the same queries, got outputs of shapes {a.out.shape} and {b.out.shape}; "
             f"attend with the same queries and with values of one width."
+        )
+    if not isinstance(normalizer, Normalizer):
+        raise TypeError(
+            f"The normalizer of results is the part that made both, got {type(normalizer).__name__}; build it, as in "
+            f"jattn.normalizers.Softmax()."
         )
     if type(normalizer).null is not Normalizer.null:
         raise ValueError(

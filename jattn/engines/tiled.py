@@ -76,7 +76,8 @@ def with_null(attended: Attended, rule: Rule, own: dict, query: Side, place: Pla
         return attended
     heads = query.vector.shape[1]
     side = engines.in_tile(query, 0, heads, heads)
-    null = rule.normalizer.null(own["normalizer"], engines.normalizer_tile(rule, Tile(side, None, place)))
+    tile = engines.normalizer_tile(rule, Tile(side, None, place))
+    null = engines.null(rule.normalizer, own["normalizer"], tile, attended.out.shape[-1])
     if null is None:
         return attended
     level, numerator = null

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jattn.layers.product import product
 
-Activation = Literal["squared_relu", "gelu", "silu"]
+Activation = Literal["squared_relu", "gelu", "silu", "relu", "identity"]
 
 
 def squared_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -22,7 +22,18 @@ def squared_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.square(jax.nn.relu(x))
 
 
-ACTIVATIONS = {"squared_relu": squared_relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
+def identity(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x, for a layer that is to be linear."""
+    return x
+
+
+ACTIVATIONS = {
+    "squared_relu": squared_relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+    "identity": identity,
+}
 
 
 class FeedForward(nnx.Module):

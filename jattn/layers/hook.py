@@ -22,9 +22,18 @@ from jattn.layers.buffers import arrays, hold
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention, attend
 from jattn.part import Dims, Part, Variables
+from jattn.parts.masks import Full
 from jattn.parts.masks.causal import Causal
+from jattn.parts.normalizers import Normalizer
+from jattn.parts.positions import Unturned
 from jattn.parts.scores import Score
+from jattn.parts.scores.length_scale import LengthScale
+from jattn.parts.scores.neural import Neural
+from jattn.parts.scores.scalable_softmax import ScalableSoftmax
+from jattn.parts.scores.soft_cap import SoftCap
 
+# parts that never ask where a query or a key lies
+PLACELESS = (Full, SoftCap, LengthScale, ScalableSoftmax, Neural, Unturned)
 # what a module that Flax hands over sows, each "... t h"
 SOWN = ("entropy", "log_normalizer", "max_logit")
 # the name of a part's arrays among those of a linen layer, beside `query`, `key`, `value` and `out`
@@ -39,7 +48,7 @@ def attention_fn(attention: Attention = Attention(), *, variables: Variables | N
     no weights but `entropy`, `log_normalizer` and `max_logit` of every row, "... t h", into `intermediates`, and one of
     linen owns the arrays of the parts, as the entry `attention` of its params. An NNX layer owns the `variables` given
     here, those of `attention.init`, as its `nnx.Param`s; linen takes given ones as they are. When decoding, Flax says
-    nothing of positions, so that masks, scores and positions that read them would count from 0 at each step.
+    nothing of positions, so that parts that read them are refused there.
     """
     if not isinstance(attention, Attention):
         raise TypeError(f"attention_fn serves an Attention, got {type(attention).__name__}; use jattn.nn.MultiHead.")
@@ -109,6 +118,11 @@ class _Hook(nnx.Module):
             mask=None if mask is None else _shared("mask", jnp.asarray(mask) != 0, query, key),
             bias=None if bias is None else _shared("bias", jnp.asarray(bias), query, key),
         )
+        if input_positions is None and query.shape[-3] == 1 < key.shape[-3] and _positional(attention):
+            raise ValueError(
+                f"Flax's layers say no positions when they decode, got one query for {key.shape[-3]} keys and parts "
+                f"that read where it lies; decode with jattn.nn.MultiHead, or pass input_positions."
+            )
         variables = arrays(self.held)
         if not any(variables):
             variables = _found(module, attention, Dims.of(query, key, value))
@@ -120,6 +134,11 @@ class _Hook(nnx.Module):
         return found.out
 
     __call__ = attention_fn
+
+
+def _positional(attention: Attention) -> bool:
+    """Whether some part may read positions; one that is not known here may."""
+    return not all(isinstance(held, PLACELESS) for _, held in attention.children() if not isinstance(held, Normalizer))
 
 
 def _parts(part: Part) -> Iterator[Part]:

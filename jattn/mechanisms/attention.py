@@ -3,6 +3,7 @@
 Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, section 3.2.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -262,7 +263,7 @@ def attend(
     if isinstance(state, Cache):
         cache.check_room(state, key.shape[-3])
     own = attention.own(variables)
-    checks.variables(attention, own, Dims.of(query, key, value))
+    checks.variables(attention, own, _dims(query, key, value, layout))
     closed, held = attention.closed(own, wide(query.dtype))
     if state is None and (cut := mesh.cut_of(query, getattr(attention, "context_axis", None))):
         mesh.check_closures(own, held)
@@ -287,6 +288,16 @@ def attend(
     examples = (query, key, value, data, state, places, numbers)
     found = _over(one, size, (query.shape[2], query.shape[1], key.shape[1]))(examples)
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+
+
+def _dims(query: Array, key: Array, value: Array, layout: Layout) -> Dims:
+    """The sizes that arrays of parts are made for: of all heads, where the call holds some."""
+    here = Dims.of(query, key, value)
+    if layout.head is None:
+        return here
+    _, heads, key_heads = layout.head
+    value_heads = here.value_heads * heads // here.heads
+    return dataclasses.replace(here, heads=heads, key_heads=key_heads, value_heads=value_heads)
 
 
 def _over(one: Callable, size: int, pairs: tuple[int, int, int]) -> Callable:

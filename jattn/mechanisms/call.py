@@ -17,13 +17,13 @@ from jaxtyping import Array, Bool, Float, Int
 from jattn.mechanisms import Layout, shapes
 from jattn.mechanisms.attention import Attention
 from jattn.numerics import wide
-from jattn.part import Own, Tile, Variables, part
+from jattn.part import Dims, Own, Tile, Variables, part
 from jattn.parts.masks import Full, Mask
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
 from jattn.parts.scores import Score
 
-IMPLEMENTATIONS = ("tiled", "dense", "xla", "cudnn")
+IMPLEMENTATIONS = ("tiled", "dense", "xla", "cudnn", "tokamax")
 # a length of an axis of heads, in lengths of the axis of time, from which on the two look swapped
 LOPSIDED = 4
 
@@ -84,6 +84,9 @@ class Call(NamedTuple):
 @part
 class Scaled(Score):
     """Logits times a number that is data: a learned temperature has its gradient."""
+
+    def params(self, rng: Array, dims: Dims) -> dict:
+        return {"scale": jnp.ones(())}
 
     def pairs(self, own: dict, logits: Float[Array, "h t s"], tile: Tile) -> Float[Array, "h t s"]:
         return logits * own["scale"].astype(logits.dtype)

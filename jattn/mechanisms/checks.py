@@ -55,6 +55,14 @@ def arrays(query: Array, key: Array, value: Array, layout: Layout) -> None:
             f"Query, key and value are of one dtype, got {', '.join(map(str, given))}; cast them to that of the query."
         )
     shapes.check(query.shape, key.shape, value.shape, {})
+    for name in ("positions", "segments", "valid"):
+        held = getattr(layout, name)
+        if isinstance(held, list) or (isinstance(held, tuple) and len(held) != 2):
+            got = f"a {type(held).__name__} of {len(held)}"
+            raise TypeError(f"Layout.{name} is an array or a pair (query's, key's), got {got}; pass jnp.asarray of it.")
+    if isinstance(layout.segments, tuple) and (layout.segments[0] is None) != (layout.segments[1] is None):
+        raise ValueError("Segments are those of both sides, got those of one; give the other side its own.")
+    whole("Numbers of layers", layout.layer)
     for name in ("mask", "bias"):
         array = getattr(layout, name)
         if array is not None and not hasattr(array, "dtype"):
@@ -72,19 +80,39 @@ def arrays(query: Array, key: Array, value: Array, layout: Layout) -> None:
 
 
 def variables(held: Part, own: dict, dims: Dims) -> None:
-    """Refuses the absence of what a part makes, which else a tile would, in the middle of a loop."""
+    """Refuses arrays that a part makes and that are absent or of other sizes, which a look-up would clamp, and those
+    that no part reads."""
     children = dict(held.children())
-    if not set(own) - {name.partition("/")[0] for name in children}:
-        for method in ("params", "buffers"):
-            try:
-                made = jax.eval_shape(lambda method=method: getattr(held, method)(jax.random.key(0), dims))
-            except ValueError:
-                # of a size that only a layer knows
-                made = {}
-            for name in made:
-                own[name]
+    made = None if isinstance(held, Mechanism) else _shapes(held, dims)
+    if made is not None:
+        surplus = set(own) - set(made) - {name.partition("/")[0] for name in children}
+        if surplus:
+            path = f"{getattr(own, 'path', '')}/{min(surplus)}".lstrip("/")
+            raise ValueError(
+                f"The variables hold the array {path!r}, which {type(held).__name__} does not read; make them by "
+                f"attention.init of this attention."
+            )
+        for name, shape in made.items():
+            got = jnp.shape(own[name])
+            # a call without values has no width of them
+            if len(got) != len(shape) or any(size not in (n, 0) for n, size in zip(got, shape, strict=True)):
+                path = f"{getattr(own, 'path', '')}/{name}".lstrip("/")
+                raise ValueError(
+                    f"The array {path!r} has the shape {shape} in a call of these sizes and options, got {got}; make "
+                    f"variables by attention.init for them."
+                )
     for name, child in children.items():
         variables(child, functools.reduce(operator.getitem, name.split("/"), own), dims)
+
+
+@functools.cache
+def _shapes(held: Part, dims: Dims) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of the arrays that a part makes, None where a size is missing that only a layer knows."""
+    try:
+        made = jax.eval_shape(lambda: held.params(jax.random.key(0), dims) | held.buffers(jax.random.key(0), dims))
+    except ValueError:
+        return None
+    return {name: leaf.shape for name, leaf in made.items()}
 
 
 def pairs(layout: Layout, sizes: tuple[int, int, int]) -> None:

@@ -11,15 +11,17 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jattn.engines.tiles import platform
-from jattn.mechanisms import jax_nn
+from jattn.mechanisms import jax_nn, tokamax
 from jattn.mechanisms.attention import Attention, attend
 from jattn.mechanisms.call import Arrays, Call, Given, Options, read
 from jattn.part import Own, Variables
 from jattn.parts.masks import Mask
+
+# by name, what serves a call outside our engines
+OTHERS = {**dict.fromkeys(jax_nn.FORMS, jax_nn), "tokamax": tokamax}
 
 
 def dot_product_attention(
@@ -43,9 +45,10 @@ def dot_product_attention(
     boolean, True = attend, or a part as in `jattn.masks`, and joins causality, window and lengths. The residual is the
     log-normalizer of each row, "*b t h", in nats, -inf where a row sees no key, with its gradient.
 
-    `implementation` is "tiled"; "dense", for forward mode and second order; or "xla" or "cudnn" of `jax.nn`, where that
-    serves the call exactly. Left out, it is "cudnn" on a GPU where that serves the call, else "tiled": `jattn.explain`
-    says which. Raises ValueError for what does not fit or cannot be served, TypeError for a mask that is not boolean.
+    `implementation` is "tiled"; "dense", for forward mode and second order; or, where that serves the call exactly,
+    "xla" or "cudnn" of `jax.nn`, or "tokamax", which chooses its kernel by the device. Left out, it is "cudnn" on a GPU
+    where that serves the call, else "tiled": `jattn.explain` says which. Raises ValueError for what does not fit or
+    cannot be served, TypeError for a mask that is not boolean.
     """
     call = resolved(
         Given(
@@ -68,12 +71,10 @@ def dot_product_attention(
             f"implementation={call.options.implementation!r} cannot serve this call: {'; '.join(reasons)}; leave it "
             f"out, and jattn's own serves it."
         )
-    if call.options.implementation not in jax_nn.FORMS:
+    other = OTHERS.get(call.options.implementation)
+    if other is None:
         return _serve(*call)
-    out = jax_nn.out(call)
-    if all_see(call):
-        return out
-    return jnp.where(_sees(call.arrays, call.own, call.attention)[..., None], out, 0)
+    return other.out(call, None if all_see(call) else _sees(call.arrays, call.own, call.attention))
 
 
 def resolved(given: Given) -> Call:
@@ -98,7 +99,8 @@ def all_see(call: Call) -> bool:
 
 def refusals(call: Call) -> list[str]:
     """Why the implementation that a call names cannot serve it."""
-    return jax_nn.refusals(call) if call.options.implementation in jax_nn.FORMS else []
+    other = OTHERS.get(call.options.implementation)
+    return [] if other is None else other.refusals(call)
 
 
 # as a whole: operation by operation, a call at a new shape would compile dozens of small programs

@@ -18,6 +18,7 @@ PASSED_OVER = {
     "dense": "only by name, since its memory grows with queries times keys",
     "xla": "only by name, since its memory grows with queries times keys",
     "cudnn": "another is asked for by name",
+    "tokamax": "only by name, since it is another library, and chooses its kernel itself",
 }
 
 

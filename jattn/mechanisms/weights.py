@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jattn.engines import dense
-from jattn.mechanisms import Layout, Mechanism, Split
+from jattn.mechanisms import Layout, Mechanism, Split, checks
 from jattn.mechanisms.attention import Attention, attend
-from jattn.part import Attended, Rng, Variables, part
+from jattn.part import Attended, Dims, Rng, Variables, part
 
 
 @part
@@ -53,10 +53,30 @@ def attention_weights(
             f"Weights are looked at with all keys on each device, got Attention.context_axis="
             f"{attention.context_axis!r}; leave it out."
         )
+    layout = Layout() if layout is None else layout
+    checks.kinds(attention, layout, variables, None)
+    checks.arrays(query, key, key, layout)
+    # by the paths that the caller knows
+    checks.variables(attention, attention.own(variables), Dims.of(query, key, key[..., :0]))
     params, buffers = variables or Variables({}, {})
-    chosen = np.atleast_1d(np.arange(query.shape[-3])[slice(None) if rows is None else rows])
+    chosen = _chosen(query.shape[-3], rows)
     held = Variables({"inner": params}, {"inner": buffers, "rows": chosen})
     return attend(query, key, key[..., :0], Rows(attention), variables=held, layout=layout).out
+
+
+def _chosen(queries: int, rows: Any) -> np.ndarray:
+    if isinstance(rows, slice | None):
+        return np.arange(queries)[slice(None) if rows is None else rows]
+    if isinstance(rows, jax.Array | int | list | np.ndarray | np.integer):
+        try:
+            rows = np.atleast_1d(np.asarray(rows))
+        except jax.errors.TracerArrayConversionError:
+            rows = np.zeros(0)
+        if rows.ndim == 1 and rows.dtype.kind in "iub":
+            return np.arange(queries)[rows]
+    raise TypeError(
+        f"Rows are a slice, whole numbers or booleans, known when traced, got {checks.kind(rows)}; pass an array."
+    )
 
 
 def _of_rows(array: Array | None, rows: np.ndarray) -> Array | None:

@@ -61,7 +61,7 @@ def generate(
     """
     prompt = jnp.asarray(prompt)
     _check(model, prompt, count, rng, temperature, top_k, top_p)
-    graphdef, weights = nnx.split(model)
+    graphdef, weights = nnx.split(model.folded())
     if temperature == 0:
         rng = None
     return _generate(graphdef, weights, prompt, rng, count, (temperature, top_k, top_p))

@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 
 from jattn.part import Variables
 from jattn.training import disk, sharding, state
+from jattn.training.objectives import LEARNED
 from jattn.training.plain import Resolve, agrees, to_plain
 from jattn.training.run import Run
 from jattn.training.state import TrainState
@@ -167,6 +168,8 @@ def weights(directory: Path, like: Variables) -> Variables:
             with contextlib.suppress(_Broken):
                 whole = _restore(reader, number, None).state
                 found = {name: whole[name] for name in wanted if name in whole}
+                # what that run's objective learned is no weight of the model
+                found.get("params", {}).pop(LEARNED, None)
                 if told := differs(found, wanted):
                     raise ValueError(
                         f"Run.init_from must name a run of the same model, got {told} in this run; choose that model."

@@ -103,8 +103,9 @@ class Training:
         """The state before the first step, and no example seen."""
         fresh = state.fresh(self.run)
         if self.run.init_from is not None:
-            like = Variables(fresh.params, fresh.buffers)
-            fresh = fresh._replace(**checkpoint.weights(Path(self.run.init_from), like)._asdict())
+            like = state.of_model(Variables(fresh.params, fresh.buffers))
+            found = checkpoint.weights(Path(self.run.init_from), like)
+            fresh = fresh._replace(params=fresh.params | found.params, buffers=found.buffers)
         shape = jax.ShapeDtypeStruct((self.run.batch, self.run.context), np.int32)
         jax.eval_shape(state.forward(self.run), Variables(fresh.params, fresh.buffers), shape)
         return Restored(fresh, 0)

@@ -1,22 +1,26 @@
-"""Draws a run: its losses, and the entropy of every head over training."""
+"""Draws a run: its losses, the entropy of every head over training, and how many heads lie in each band of it."""
 
 import math
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from jattn.mechanisms.entropy_bands import BANDS, causal_ceiling, entropy_bands
 from jattn.training.run import Run
 
 LOSS_FILE = "loss.png"
 ENTROPY_FILE = "entropy.png"
+HEADS_FILE = "heads.png"
 # the smoothed line is a mean over this share of the steps
 SMOOTHED = 0.02
 COLUMNS = 4
 # beyond so many heads a legend hides the lines
 LEGEND_HEADS = 8
+MAP_COLUMNS = 300
 
 
 def smoothed(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, " n"]:
@@ -74,9 +78,43 @@ def entropy_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
     return figure
 
 
+def heads_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
+    """Every head's entropy over training as a map, and the heads of each band after it; None where none has weights."""
+    shown = [row for row in rows if row.get("entropy")]
+    if not shown:
+        return None
+    entropy = np.array([row["entropy"] for row in shown])
+    count, layers, heads = entropy.shape
+    # means over equal shares of the steps: a picture has no more columns than that
+    columns = np.array_split(np.arange(count), min(count, MAP_COLUMNS))
+    means = np.stack([entropy[some].mean(0).reshape(-1) for some in columns], 1)
+    figure = Figure(figsize=(9, 1.8 + 0.16 * max(12, layers * heads)), layout="constrained")
+    over_training, after = figure.subplots(1, 2, width_ratios=(3, 1))
+    ends = shown[0]["step"] - 0.5, shown[-1]["step"] + 0.5
+    drawn = over_training.imshow(
+        means, aspect="auto", interpolation="nearest", vmin=0, vmax=causal_ceiling(context),
+        extent=(*ends, layers * heads, 0),
+    )  # fmt: skip
+    places = heads * (np.arange(layers) + 0.5)
+    over_training.set(xlabel="step", ylabel="layer", yticks=places, yticklabels=range(layers))
+    for line in heads * np.arange(1, layers):
+        over_training.axhline(line, color="white", linewidth=1)
+    figure.colorbar(drawn, ax=over_training, label="entropy (nats)", pad=0.01)
+    bands = np.bincount(np.asarray(entropy_bands(jnp.asarray(means[:, -1]))), minlength=len(BANDS))
+    bars = after.bar(BANDS, bands / bands.sum())
+    after.bar_label(bars, [str(n) for n in bands])
+    after.set(ylabel="share of heads at the end", ylim=(0, 1.05), xlabel="quarter of the largest")
+    after.tick_params(axis="x", rotation=30)
+    return figure
+
+
 def draw(rows: list[dict[str, Any]], directory: Path, run: Run) -> list[Path]:
-    """Writes loss.png and entropy.png from the rows of metrics.jsonl; gives the paths written."""
-    figures = {LOSS_FILE: loss_figure(rows, run.source.unit), ENTROPY_FILE: entropy_figure(rows, run.context)}
+    """Writes loss.png, entropy.png and heads.png from the rows of metrics.jsonl; gives the paths written."""
+    figures = {
+        LOSS_FILE: loss_figure(rows, run.source.unit),
+        ENTROPY_FILE: entropy_figure(rows, run.context),
+        HEADS_FILE: heads_figure(rows, run.context),
+    }
     written = []
     for name, figure in figures.items():
         if figure is not None:

@@ -1,15 +1,39 @@
-"""Runs by name."""
+"""Runs by name; those of entropy-guided attention by its names, and by plain ones.
 
+Source: Jha, Reagen, "Entropy-Guided Attention for Private LLMs", 2025, arXiv:2501.03489, table 2 and section 4 (what
+each block keeps: softmax SM, layer norm LN, GELU G, ReLU R, scaled ScFFN or fused ScFuFFN feed-forward layers,
+temperatures SM(t), entropy regularization EReg).
+"""
+
+import dataclasses
 import difflib
+import re
 
+from jattn.mechanisms.attention import Attention
 from jattn.models.decoder import DecoderConfig
+from jattn.parts.masks.causal import Causal
+from jattn.parts.positions.rotary import Rotary
+from jattn.parts.scores.temperature import Temperature
+from jattn.training.objectives.penalized import Penalized
+from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
+from jattn.training.sharding import Mesh
 
 PRESETS = {
     # six minutes on two CPU cores
     "default": Run(),
     # under a minute: a loss that shows whether a change learns at all
     "tiny": Run(model=DecoderConfig(width=64, depth=2), steps=800, evaluate_every=200),
+    # a TPU slice: 303 million parameters on windows of 65,536 tokens, split over all chips
+    "long_context": Run(
+        model=DecoderConfig(width=1024, depth=24, heads=8),
+        optimizer=AdamW(rate=3e-4),
+        batch=1,
+        context=65536,
+        dtype="bfloat16",
+        remat="block",
+        mesh=Mesh(data=1, context=-1),
+    ),
     # seconds: every stage once
     "smoke": Run(
         model=DecoderConfig(width=16, depth=2),
@@ -19,7 +43,40 @@ PRESETS = {
         evaluate_every=10,
         checkpoint_every=10,
     ),
+    # a billion parameters, for a TPU slice or GPUs: `jattn plan --preset billion` says which mesh holds it
+    "billion": Run(
+        model=DecoderConfig(width=2048, depth=18, heads=16, vocabulary=32768),
+        optimizer=AdamW(rate=3e-4),
+        batch=64,
+        context=8192,
+        dtype="bfloat16",
+        remat="block",
+    ),
 }
+
+
+# what each block of entropy-guided attention has; every one also with its deepest feed-forward layers pruned, by
+# --model.pruned
+BLOCKS = {
+    "SM+LN+G": DecoderConfig(norm="layer", activation="gelu"),
+    "SM+LN+R": DecoderConfig(norm="layer", activation="relu"),
+    "SM+LN": DecoderConfig(norm="layer", activation="identity"),
+    "SM+G": DecoderConfig(norm="none", activation="gelu"),
+    "SM+R": DecoderConfig(norm="none", activation="relu"),
+    "SM": DecoderConfig(norm="none", activation="identity"),
+    "SM+ScFFN": DecoderConfig(norm="none", activation="identity", residual="scaled"),
+    "SM+ScFuFFN": DecoderConfig(norm="none", activation="identity", residual="scaled", feedforward="fused"),
+}
+TEMPERED = dataclasses.replace(
+    BLOCKS["SM+ScFuFFN"], attention=Attention(score=Temperature(length=128), mask=Causal(), position=Rotary())
+)
+ENTROPY_GUIDED = {name: Run(model=model, optimizer=AdamW(rate=1e-3)) for name, model in BLOCKS.items()} | {
+    "SM(t)+ScFuFFN": Run(model=TEMPERED, optimizer=AdamW(rate=1e-3)),
+    "EReg(SM(t)+ScFuFFN)": Run(model=TEMPERED, optimizer=AdamW(rate=1e-3), objective=Penalized()),
+}
+# the same in letters that no shell reads
+PRESETS |= {re.sub(r"[+(]", "-", name).replace(")", "").lower(): run for name, run in ENTROPY_GUIDED.items()}
+PRESETS |= ENTROPY_GUIDED
 
 
 def preset(name: str) -> Run:

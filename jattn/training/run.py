@@ -60,6 +60,11 @@ class Run:
                 f"Run.batch must be a multiple of Run.accumulate, got {self.batch} windows in {self.accumulate} "
                 f"pieces; use --batch {near}."
             )
+        if self.accumulate > 1 and not self.objective.mean:
+            raise ValueError(
+                f"Run.accumulate must be 1 where the objective is no mean over the batch, got {self.accumulate}; take "
+                f"another objective, or a smaller batch."
+            )
         checks.whole("Run", "context", self.context, 1, "give the tokens that a window holds, as in --context 128")
         checks.between("Run", "seed", self.seed, 0, 2**31 - 1, "give a small whole number, as in --seed 0")
         checks.whole("Run", "seed", self.seed, 0, "give a small whole number, as in --seed 0")

@@ -4,13 +4,18 @@ Source: Zhao et al., "PyTorch FSDP", VLDB 2023, arXiv:2304.11277, section 3 (wei
 batch); Shoeybi et al., "Megatron-LM", 2019, arXiv:1909.08053, section 3 (heads and hidden features split).
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.experimental import mesh_utils
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import Mesh as DeviceMesh
 
 from jattn.layers.axes import Axes
 from jattn.part import part
@@ -25,6 +30,8 @@ RULES = (
     ("vocabulary", ("tensor",)),
     ("width", ("fsdp",)),
 )
+# devices that are not at hand, where a run is planned for such
+_ELSEWHERE: ContextVar[tuple[jax.Device, ...]] = ContextVar("elsewhere", default=())
 
 
 @part
@@ -67,16 +74,38 @@ class Mesh:
         return {name: count // fixed if size == -1 else size for name, size in sizes.items()}
 
 
-@functools.cache
+@contextlib.contextmanager
+def over(devices: Sequence[jax.Device]) -> Iterator[None]:
+    """In its body runs are spread over these devices, which need not be here: programs for them compile, none runs."""
+    token = _ELSEWHERE.set(tuple(devices))
+    try:
+        # what is traced asks for the platform by this one
+        with jax.default_device(devices[0]):
+            yield
+    finally:
+        _ELSEWHERE.reset(token)
+
+
 def axes(mesh: Mesh) -> Axes | None:
     """The first devices at hand as a mesh, and the rules; None where one device is asked for."""
-    sizes = mesh.over(len(jax.devices()))
+    return _axes(mesh, _ELSEWHERE.get() or tuple(jax.devices()))
+
+
+@functools.cache
+def _axes(mesh: Mesh, devices: tuple[jax.Device, ...]) -> Axes | None:
+    sizes = mesh.over(len(devices))
     if (count := math.prod(sizes.values())) == 1:
         return None
     # Auto: the compiler's partitioner places what no name does
     types = (AxisType.Auto,) * len(sizes)
-    devices = jax.devices()[:count]
-    return Axes(jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=types, devices=devices), RULES)
+    # neighbors on an axis are neighbors on the chips' torus, an axis of which may be split
+    placed = mesh_utils.create_device_mesh(tuple(sizes.values()), devices[:count], allow_split_physical_axes=True)
+    return Axes(DeviceMesh(placed, tuple(sizes), axis_types=types), RULES)
+
+
+def anywhere(sizes: Mapping[str, int]) -> Axes:
+    """A mesh of no devices, whose axes have these sizes, and the rules: what an array takes on each device it tells."""
+    return Axes(AbstractMesh(tuple(sizes.values()), tuple(sizes)), RULES)
 
 
 def check_batch(axes: Axes, batch: int, pieces: int) -> None:
@@ -108,7 +137,7 @@ def placed(axes: Axes, names: Any, shapes: Any) -> Any:
 
 def alone() -> SingleDeviceSharding:
     """On the first device at hand."""
-    return SingleDeviceSharding(jax.local_devices()[0])
+    return SingleDeviceSharding((_ELSEWHERE.get() or jax.local_devices())[0])
 
 
 def whole(axes: Axes) -> NamedSharding:

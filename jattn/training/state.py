@@ -9,16 +9,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
-from jattn.layers.axes import named
+from jattn.layers.axes import Axes, named
 from jattn.layers.buffers import Buffer
 from jattn.models.decoder import Decoder
 from jattn.part import Variables
 from jattn.training import sharding
-from jattn.training.objectives import Forward
+from jattn.training.objectives import LEARNED, Forward
 from jattn.training.run import Run
 
-# what the seed's key is folded with: one stream for fresh params, one for the steps
-FRESH, STEPS = 0, 1
+# what the seed's key is folded with: streams for fresh params, for the steps, and for what the objective learns
+FRESH, STEPS, OBJECTIVE = 0, 1, 2
 
 
 class TrainState(NamedTuple):
@@ -46,41 +46,72 @@ def variables(model: Decoder) -> Variables:
     return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(buffers))
 
 
+def with_objective(run: Run, params: dict) -> dict:
+    """The model's params, and beside them fresh ones of what the objective learns, if anything."""
+    dims = run.model.projection.dims(run.model.width, run.model.heads, run.model.depth)
+    own = run.objective.init(key(run, OBJECTIVE), dims).params
+    return params | {LEARNED: own} if own else params
+
+
+def of_model(variables: Variables) -> Variables:
+    """Without what the objective learns."""
+    return variables._replace(params={name: x for name, x in variables.params.items() if name != LEARNED})
+
+
+def _made(run: Run) -> TrainState:
+    params, buffers = variables(decoder(run))
+    params = with_objective(run, params)
+    optimizer_state = run.optimizer.transformation(run.steps).init(params)
+    return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
+
+
 def fresh(run: Run) -> TrainState:
     """The state before the first step, spread over the run's mesh."""
-
-    def make() -> TrainState:
-        params, buffers = variables(decoder(run))
-        optimizer_state = run.optimizer.transformation(run.steps).init(params)
-        return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
-
+    if (where := shardings(run)) is None:
+        return _made(run)
     # each device makes its own part alone
-    return make() if (where := shardings(run)) is None else jax.jit(make, out_shardings=where)()
+    return jax.jit(lambda: _made(run), out_shardings=where)()
+
+
+@functools.cache
+def outline(run: Run) -> TrainState:
+    """The shape and dtype of each array of the state, wherever it lies; none is made."""
+    return jax.eval_shape(lambda: _made(run))
 
 
 def shapes(run: Run) -> TrainState:
     """The shape, dtype and place of each array of the state; none is made."""
-    found = jax.eval_shape(lambda: fresh(run))
+    found = outline(run)
     if (where := shardings(run)) is None:
         where = jax.tree.map(lambda _: sharding.alone(), found)
     return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), found, where)
 
 
-@functools.cache
 def shardings(run: Run) -> TrainState | None:
     """Where each array of the state lies; None on one device. Raises ValueError where the mesh does not divide one."""
-    if (axes := sharding.axes(run.mesh)) is None:
-        return None
+    axes = sharding.axes(run.mesh)
+    return None if axes is None else placed(run, axes)
+
+
+@functools.cache
+def placed(run: Run, axes: Axes) -> TrainState:
+    """Where each array of the state lies on such a mesh; raises ValueError where that does not divide one."""
     sharding.check_batch(axes, run.batch, run.accumulate)
-    model = nnx.eval_shape(lambda: decoder(run))
-    _, *kinds = nnx.split(model, nnx.Param, Buffer)
-    params, buffers = variables(model)
+    found = outline(run)
     params_at, buffers_at = (
-        sharding.placed(axes, named(kind), tree) for kind, tree in zip(kinds, (params, buffers), strict=True)
+        sharding.placed(axes, *each) for each in zip(_names(run), (found.params, found.buffers), strict=True)
     )
-    optimizer_state = jax.eval_shape(run.optimizer.transformation(run.steps).init, params)
-    optimizer_at = sharding.like_weights(optimizer_state, params, params_at, axes)
+    optimizer_at = sharding.like_weights(found.optimizer_state, found.params, params_at, axes)
     return TrainState(params_at, buffers_at, optimizer_at, sharding.whole(axes))
+
+
+@functools.cache
+def _names(run: Run) -> tuple[dict, dict]:
+    """The names of the axes of params and of buffers."""
+    _, *kinds = nnx.split(nnx.eval_shape(lambda: decoder(run)), nnx.Param, Buffer)
+    params, buffers = map(named, kinds)
+    own = jax.eval_shape(lambda: with_objective(run, {}))
+    return params | jax.tree.map(lambda leaf: (None,) * leaf.ndim, own), buffers
 
 
 def forward(run: Run) -> Forward:
@@ -88,7 +119,7 @@ def forward(run: Run) -> Forward:
     graph, axes = _graph(run), sharding.axes(run.mesh)
 
     def apply(variables: Variables, tokens: Int[Array, "b t"], rng: Array | None = None):
-        return nnx.merge(graph, variables.params, variables.buffers)(tokens, rng=rng, axes=axes)
+        return nnx.merge(graph, *of_model(variables))(tokens, rng=rng, axes=axes)
 
     return apply
 
@@ -98,7 +129,7 @@ def refreshed(run: Run) -> Callable[[Variables, Array, Array], dict]:
     graph = _graph(run)
 
     def apply(variables: Variables, rng: Array, step: Int[Array, ""]) -> dict:
-        model = nnx.merge(graph, variables.params, variables.buffers)
+        model = nnx.merge(graph, *of_model(variables))
         return nnx.to_pure_dict(model.refreshed({}, rng, step))
 
     return apply

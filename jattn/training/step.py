@@ -36,8 +36,10 @@ Step = Callable[[TrainState, dict[str, Int[Array, "b n"]]], tuple[TrainState, Me
 
 
 def mean_entropy(stats: Stats) -> Float[Array, "l h"] | None:
-    """The entropy of each head, averaged over the batch and its rows; None where the engine has no weights."""
-    return None if stats.entropy is None else stats.entropy.astype(jnp.float32).mean((1, 2))
+    """The entropy of each head, averaged over the batch's rows that see a key; None where the engine has no weights."""
+    if stats.entropy is None:
+        return None
+    return stats.entropy.astype(jnp.float32).mean((1, 2), where=stats.visible > 0)
 
 
 def gradients(run: Run) -> Callable[[Variables, dict[str, Int[Array, "b n"]], Array], Pass]:

@@ -32,7 +32,8 @@ class Summary(NamedTuple):
             lines.append("beside it, on the same held-out text, in nats per byte:")
             lines += [f"  {loss:.3f}  {name}" for name, loss in self.run.source.references.items()]
         lines += [
-            f"files            {self.directory}: run.json, metrics.jsonl, checkpoints/, loss.png, entropy.png",
+            f"files            {self.directory}: run.json, metrics.jsonl, checkpoints/, "
+            f"loss.png, entropy.png, heads.png",
             f"sample with      jattn sample --dir {self.directory}",
         ]
         return "\n".join(lines)

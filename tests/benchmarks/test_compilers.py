@@ -46,7 +46,7 @@ def test_what_is_missing_is_told_by_its_extra(chip, monkeypatch):
     library, extra = {"v5e": ("libtpu", "tpu-compile"), "h100": ("jax_cuda12_plugin", "gpu-compile")}[chip]
     told = f'Compiling for {chip} needs {library}, which is not installed; pip install "jattn[{extra}]" brings it.'
     assert compilers.missing(chip) == told
-    compilers.device.cache_clear()
+    compilers.devices.cache_clear()
     with pytest.raises(RuntimeError) as refused:
         compilers.device(chip)
     assert str(refused.value) == told
@@ -58,6 +58,6 @@ def test_a_compiler_that_is_not_registered_is_told(monkeypatch):
 
     monkeypatch.setattr(compilers, "missing", lambda chip: None)
     monkeypatch.setattr(compilers.topologies, "get_topology_desc", unknown)
-    compilers.device.cache_clear()
+    compilers.devices.cache_clear()
     with pytest.raises(RuntimeError, match=r"^Compiling for h100 .* for cuda; where no GPU is, set JAX_PLATFORMS=cpu"):
         compilers.device("h100")

@@ -25,7 +25,7 @@ from jattn.scores import Forgetting, SoftCap, T5Bias
 jax.config.update("jax_enable_x64", True)
 # tiles that no length here is a multiple of
 sizes = tiles.SIZES["cpu"]
-tiles.SIZES["cpu"] = sizes._replace(side=8, pairs=2 * 64, slim_pairs=64, block=8, fine_side=0)
+tiles.SIZES["cpu"] = sizes._replace(side=5, pairs=2 * 25, slim_pairs=25, block=5, fine_side=0)
 visits.STEERED_FROM = 8
 # four devices have halves of 9, two have halves of 18
 tokens, heads = 72, 4

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
 from jattn.layers.block import Block
@@ -31,3 +32,38 @@ def test_both_halves_read_the_normalized_stream():
     # the same float32 sums, compiled apart
     np.testing.assert_allclose(y, between + block.before_feedforward(between) + 1, rtol=1e-6, atol=1e-6)
     assert set(record.terms) == {"term"}
+
+
+def test_a_norm_after_each_sum_or_none():
+    block = Block(Doubling(), Shifting(), 16, "layer", "after", rngs=nnx.Rngs(0))
+    between = block.after_mixer(3 * X)
+    np.testing.assert_allclose(block(X, Flow())[0], block.after_feedforward(2 * between + 1), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        Block(Doubling(), Shifting(), 16, "none", rngs=nnx.Rngs(0))(X, Flow())[0], 6 * X + 1, rtol=1e-6
+    )
+
+
+def test_another_place_of_a_norm_is_refused():
+    with pytest.raises(ValueError, match="A norm's place must be 'before' or 'after', got 'between'"):
+        Block(Doubling(), Shifting(), 16, place="between", rngs=nnx.Rngs(0))
+
+
+def test_a_scaled_residual_is_plain_at_ones_and_learns_both_scales():
+    block = Block(Doubling(), Shifting(), 16, residual="scaled", rngs=nnx.Rngs(0))
+    plain = Block(Doubling(), Shifting(), 16, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(block(X, Flow())[0], plain(X, Flow())[0])
+    block.skip[...], block.divisor[...] = 0.5, 4.0
+    between = X + 2 * block.before_mixer(X)
+    want = 0.5 * between + (block.before_feedforward(between) + 1) / 4
+    np.testing.assert_allclose(block(X, Flow())[0], want, rtol=1e-6, atol=1e-6)
+
+
+def test_without_a_second_half_the_first_is_all():
+    block = Block(Doubling(), None, 16, residual="scaled", rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(block(X, Flow())[0], X + 2 * block.before_mixer(X))
+    assert len(nnx.to_flat_state(nnx.state(block, nnx.Param)).paths) == 1
+
+
+def test_another_residual_is_refused():
+    with pytest.raises(ValueError, match="A residual must be 'plain' or 'scaled', got 'gated'"):
+        Block(Doubling(), Shifting(), 16, residual="gated", rngs=nnx.Rngs(0))

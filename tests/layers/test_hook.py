@@ -16,6 +16,7 @@ from jattn.part import Dims, Variables, part
 from jattn.parts.masks.causal import Causal
 from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores import Score
+from jattn.parts.scores.alibi import Alibi
 from jattn.parts.scores.forgetting import Forgetting
 from jattn.parts.scores.t5_bias import T5Bias, bucket
 from tests.support import assert_close, float64  # noqa: F401
@@ -516,3 +517,12 @@ def test_arrays_without_an_owner_are_refused():
     made = nnx.MultiHeadAttention(HEADS, WIDTH, decode=False, attention_fn=hook, rngs=nnx.Rngs(0))
     with refused(ValueError, *words):
         made(x, sow_weights=True)
+
+
+@pytest.mark.parametrize("attention", [Attention(mask=Causal()), Attention(score=Alibi())], ids=["mask", "score"])
+def test_parts_that_read_positions_are_refused_where_flax_decodes(attention):
+    layer = linen.MultiHeadDotProductAttention(2, decode=True, attention_fn=attention_fn(attention))
+    x = jax.random.normal(jax.random.key(0), (1, 5, 8))
+    variables = layer.init(jax.random.key(1), x)
+    with pytest.raises(ValueError, match="Flax's layers say no positions when they decode, got one query for 5 keys"):
+        layer.apply(variables, x[:, :1], mutable=["cache"])

@@ -77,7 +77,7 @@ def test_a_bias_of_whole_numbers_becomes_floating():
         ({"local_window_size": 1.5}, ValueError, "got 1.5"),
         ({"scale": np.ones(4)}, ValueError, r"one number for all logits, got shape \(4,\)"),
         ({"scale": float("inf")}, ValueError, "scale must be a finite number"),
-        ({"implementation": "flash"}, ValueError, "one of 'tiled', 'dense', 'xla', 'cudnn', got 'flash'"),
+        ({"implementation": "flash"}, ValueError, "one of 'tiled', 'dense', 'xla', 'cudnn', 'tokamax', got 'flash'"),
     ],
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
 )

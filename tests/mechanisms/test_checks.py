@@ -7,7 +7,10 @@ import pytest
 
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.weights import attention_weights
+from jattn.part import Dims
 from jattn.parts.normalizers.sink import Sink
+from jattn.parts.scores.neural import Neural
 from jattn.parts.scores.t5_bias import T5Bias
 
 
@@ -70,3 +73,35 @@ def test_one_dtype_for_query_key_and_value():
     q, k, v = qkv()
     with pytest.raises(TypeError, match="are of one dtype, got bfloat16, float32, float32; cast them"):
         attend(q.astype(jnp.bfloat16), k, v)
+
+
+@pytest.mark.parametrize(
+    ("attention", "other", "said"),
+    [
+        (Attention(T5Bias(32)), Attention(T5Bias(16)), r"'score/0/table' has the shape \(2, 32\) .*, got \(2, 16\)"),
+        (Attention(Neural(2)), Attention(Neural(4)), r"'score/0/first_bias' has the shape \(2,\) .*, got \(4,\)"),
+        (Attention(), Attention(normalizer=Sink()), "array 'normalizer/logit', which Softmax does not read"),
+    ],
+    ids=["buckets", "units", "surplus"],
+)
+def test_arrays_of_other_options_are_refused(attention, other, said):
+    q, k, v = qkv()
+    variables = other.init(jax.random.key(0), Dims.of(q, k, v))
+    for call in (attend, lambda q, k, v, *args, **given: attention_weights(q, k, *args, **given)):
+        with pytest.raises(ValueError, match=said):
+            call(q, k, v, attention, variables=variables)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "said"),
+    [
+        ({"segments": (None, np.zeros(6, int))}, ValueError, "Segments are those of both sides, got those of one"),
+        ({"valid": (None, 5, 2)}, TypeError, r"Layout.valid is an array or a pair .* got a tuple of 3"),
+        ({"positions": [0, 1, 2]}, TypeError, r"Layout.positions is an array or a pair .* got a list of 3"),
+        ({"layer": 1.5}, TypeError, "Numbers of layers are whole numbers, got float"),
+    ],
+    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
+)
+def test_data_that_would_be_ignored_are_refused(data, error, said):
+    with pytest.raises(error, match=said):
+        attend(*qkv(), layout=Layout(**data))

@@ -1,17 +1,20 @@
 """The entropy alone beside that of explicit weights, with its gradient."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jattn.mechanisms import Layout
-from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.attention import Attention, attend
 from jattn.mechanisms.entropy import attention_entropy
 from jattn.mechanisms.weights import attention_weights
 from jattn.numerics import x_log_x
 from jattn.part import Dims
 from jattn.parts.masks.causal import Causal
+from jattn.parts.normalizers.null_slot import NullSlot
 from jattn.parts.normalizers.sparsemax import Sparsemax
 from jattn.parts.scores.t5_bias import T5Bias
 from tests.support import float64  # noqa: F401
@@ -44,3 +47,13 @@ def test_entropy_and_gradient_are_those_of_the_weights(normalizer):
     np.testing.assert_allclose(found, want, atol=1e-12)
     for a, b in zip(pull(found), pull_want(want), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_a_null_slot_of_values_counts_where_there_are_none():
+    attention = Attention(normalizer=NullSlot())
+    q, k, v = (jax.random.normal(jax.random.key(n), (7, 2, 4)) for n in range(3))
+    variables = attention.init(jax.random.key(3), Dims.of(q, k, v))
+    for implementation in ("tiled", "dense"):
+        kind = dataclasses.replace(attention, implementation=implementation)
+        want = attend(q, k, v, kind, variables=variables).stats.entropy
+        np.testing.assert_allclose(attention_entropy(q, k, kind, variables=variables), want, rtol=1e-12)

@@ -66,7 +66,7 @@ def test_what_cudnn_does_not_serve_exactly(others, said):
 
 
 def test_cudnn_refuses_a_window_only_where_it_may_hold_no_key(monkeypatch):
-    monkeypatch.setattr(jax_nn, "out", lambda call: call.arrays.query)
+    monkeypatch.setattr(jax_nn, "out", lambda call, sees: call.arrays.query)
     assert not reasons("cudnn", local_window_size=0)
     query = jnp.zeros((2, 12, 4, 8), jnp.bfloat16)
     given = ABSENT._replace(query=query, key=query[:, :9], value=query[:, :9], implementation="cudnn")
@@ -80,7 +80,7 @@ def test_forward_mode_through_cudnn_names_dense(monkeypatch):
     query = jnp.zeros((2, 7, 4, 8))
 
     def out(query):
-        return jax_nn.out(read(ABSENT._replace(query=query, key=query, value=query, implementation="cudnn")))
+        return jax_nn.out(read(ABSENT._replace(query=query, key=query, value=query, implementation="cudnn")), None)
 
     assert (jax.grad(lambda query: out(query).sum())(query) == 1).all()
     with pytest.raises(TypeError, match="pass implementation='dense'"):
@@ -88,7 +88,7 @@ def test_forward_mode_through_cudnn_names_dense(monkeypatch):
 
 
 def test_what_jax_nn_says_itself_is_the_reason(monkeypatch):
-    def refuse(call):
+    def refuse(call, sees):
         raise NotImplementedError("The head dim must be <= 128.\nMore.")
 
     monkeypatch.setattr(jax_nn, "out", refuse)

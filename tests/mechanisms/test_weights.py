@@ -88,3 +88,10 @@ def test_weights_over_an_axis_of_a_mesh_are_refused():
     x = jnp.ones((3, 2, 4))
     with pytest.raises(ValueError, match="Weights are looked at .*context_axis='c'; leave it out"):
         attention_weights(x, x, Attention(context_axis="c"))
+
+
+@pytest.mark.parametrize("rows", [1.5, "a", np.zeros((2, 2), int), (1, 2)], ids=str)
+def test_what_are_no_rows_is_refused(rows):
+    q = jax.random.normal(jax.random.key(0), (5, 2, 4))
+    with pytest.raises(TypeError, match="Rows are a slice, whole numbers or booleans, known when traced"):
+        attention_weights(q, q, rows=rows)

@@ -159,7 +159,7 @@ def test_bfloat16_computes_on_float32_weights():
     assert abs(got.logits - exact).max() < 0.05 * abs(exact).max()
     _, grads = graded(*weights, TOKENS)
     assert {leaf.dtype for leaf in jax.tree.leaves((weights[1], grads))} == {jnp.dtype(jnp.float32)}
-    assert nnx.merge(*weights).state(1, 3).key.dtype == jnp.bfloat16
+    assert nnx.merge(*weights).state(1, 3).repeat[0].key.dtype == jnp.bfloat16
 
 
 def test_layer_norm_and_the_other_activations_run():
@@ -201,10 +201,32 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"width": 18}, "multiple of the heads, got width 18 for 4 heads"),
         ({"projection": Grouped(3)}, "multiple of Grouped.key_heads, got 4 and 3"),
         ({"norm": "batch"}, "batch"),
-        ({"activation": "relu"}, "relu"),
+        ({"activation": "tanh"}, "tanh"),
+        ({"pruned": 3}, "pruned counts the deepest blocks .* at most 2, got 3"),
+        ({"residual": "gated"}, "gated"),
         ({"attention": Softmax()}, "Attention"),
     ],
 )
 def test_bad_options_are_refused(options, words):
     with pytest.raises((ValueError, TypeError), match=words):
         config(**({"attention": ATTENTIONS["rotary"]} | options))
+
+
+@pytest.mark.parametrize("pruned", [1, 2])
+def test_the_deepest_blocks_without_a_feed_forward_layer(pruned):
+    weights = made(pruned=pruned, norm="none", residual="scaled", feedforward="fused")
+    want = run(*weights, TOKENS)
+    assert want.record.stats.entropy.shape == (2, 2, 13, 4)
+    state, logits, stats = nnx.merge(*weights).state(2, 16), [], []
+    for piece in jnp.split(TOKENS, [5, 6], axis=1):
+        decoded = run(*weights, piece, None, state)
+        state = decoded.state
+        logits.append(decoded.logits)
+        stats.append(decoded.record.stats)
+    assert_close(want.logits, jnp.concatenate(logits, 1))
+    assert_close(want.record.stats, jax.tree.map(lambda *leaves: jnp.concatenate(leaves, 2), *stats))
+    _, grads = graded(*weights, TOKENS)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        assert jnp.isfinite(leaf).all() and abs(leaf).max() > 0, jax.tree_util.keystr(path)
+    fused = [path for path in nnx.to_flat_state(weights[1]).paths if "feedforward" in path]
+    assert len(fused) == (2 - pruned > 0)

@@ -50,7 +50,7 @@ def done(run, tmp_path_factory):
 def test_a_run_leaves_its_files(run, done):
     directory = done.directory
     left = {path.name for path in directory.iterdir()}
-    assert left == {"run.json", "metrics.jsonl", "checkpoints", "lock", "loss.png", "entropy.png"}
+    assert left == {"run.json", "metrics.jsonl", "checkpoints", "lock", "loss.png", "entropy.png", "heads.png"}
     assert checkpoint.read_run(directory, catalogue.find) == run
     rows = metrics.read(directory)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]

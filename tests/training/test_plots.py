@@ -15,7 +15,7 @@ def rows(layers=3, heads=2):
 
 def test_pictures_are_written(tmp_path):
     written = plots.draw(rows(), tmp_path, Run())
-    assert [path.name for path in written] == ["loss.png", "entropy.png"]
+    assert [path.name for path in written] == ["loss.png", "entropy.png", "heads.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
 
 
@@ -26,6 +26,17 @@ def test_a_panel_a_layer_and_a_line_a_head():
     # two heads and the line of log(context)
     assert all(len(axes.lines) == 3 for axes in shown)
     assert plots.entropy_figure([{"step": 1, "loss": 2.0}], 128) is None
+
+
+def test_a_row_a_head_and_their_bands_at_the_end():
+    made = rows(layers=3, heads=2)
+    made[-1]["entropy"][0] = [0.1, 1.0]
+    figure = plots.heads_figure(made, 128)
+    over_training, after, _ = figure.axes
+    image = over_training.images[0].get_array()
+    assert image.shape == (6, 8) and image[0, -1] == 0.1
+    assert [bar.get_height() for bar in after.patches] == [1 / 6, 0, 1 / 6, 4 / 6]
+    assert plots.heads_figure([{"step": 1, "loss": 2.0}], 128) is None
 
 
 def test_losses_are_of_what_the_source_counts():

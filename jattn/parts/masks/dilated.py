@@ -5,6 +5,8 @@ strided head: distances that the stride divides); Beltagy, Peters, Cohan, "Longf
 2020, arXiv:2004.05150, section 3.1 (`Window(left=n * step, right=n * step) & Dilated(step)`).
 """
 
+import numbers
+
 from jaxtyping import Array, Bool
 
 from jattn.part import Place, Span, Tile, by_head, part
@@ -19,7 +21,7 @@ class Dilated(Mask):
 
     def __post_init__(self):
         each = self.step if isinstance(self.step, tuple) else (self.step,)
-        if not all(isinstance(size, int) and not isinstance(size, bool) for size in each):
+        if not all(isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in each):
             raise TypeError(
                 f"Dilated.step must be a whole number of tokens, or a tuple of one for each head, got {self.step!r}; "
                 f"write 2 or (1, 2)."

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool
 
 from jattn import closures
-from jattn.part import Tile, part
+from jattn.part import Dims, Tile, part
 from jattn.parts.masks import Mask
 
 
@@ -63,6 +63,9 @@ class _Closed(Mask):
     """What `Function` becomes in a call."""
 
     made: closures.Closed | None = None
+
+    def params(self, rng: Array, dims: Dims) -> dict:
+        return {} if self.made is None else self.made.fresh()
 
     def pairs(self, own: dict, tile: Tile) -> Bool[Array, "#h t s"]:
         return over_pairs(lambda *scalars: self.made(own, *scalars), tile)

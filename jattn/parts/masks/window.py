@@ -4,6 +4,8 @@ Source: Beltagy, Peters, Cohan, "Longformer: The Long-Document Transformer", 202
 Departs: counted as in `jax.nn`: `left` earlier and `right` later tokens beside the query's own.
 """
 
+import numbers
+
 from jaxtyping import Array, Bool
 
 from jattn.part import Place, Span, Tile, by_head, part
@@ -21,7 +23,7 @@ class Window(Mask):
         for name in ("left", "right"):
             sizes = getattr(self, name)
             each = sizes if isinstance(sizes, tuple) else (sizes,)
-            if not all(isinstance(size, int) and not isinstance(size, bool) for size in each):
+            if not all(isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in each):
                 raise TypeError(
                     f"Window.{name} must be a whole number of tokens, or a tuple of one for each head, got {sizes!r}; "
                     f"write 64 or (64, 128)."

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jattn import closures
-from jattn.part import Tile, part
+from jattn.part import Dims, Tile, part
 from jattn.parts.scores import Score
 
 
@@ -59,6 +59,9 @@ class _Closed(Score):
     """What `Function` becomes in a call."""
 
     made: closures.Closed | None = None
+
+    def params(self, rng: Array, dims: Dims) -> dict:
+        return {} if self.made is None else self.made.fresh()
 
     def pairs(self, own: dict, logits: Float[Array, "h t s"], tile: Tile) -> Float[Array, "h t s"]:
         return over_pairs(lambda *scalars: self.made(own, *scalars), logits, tile)

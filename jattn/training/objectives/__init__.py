@@ -6,14 +6,23 @@ from jaxtyping import Array, Float, Int
 
 from jattn.part import Part, Variables
 
+# where the params of a run hold what its objective learns, beside what the model does
+LEARNED = "objective"
+
 Forward = Callable[..., tuple]
 
 
 class Objective(Part):
     """Turns a batch into a loss; it may call the model several times.
 
-    The loss is a mean over the batch, so that the mean of the losses of equal pieces is the loss of the whole.
+    Where `mean` is true the loss is a mean over the batch, so that the mean of the losses of equal pieces is the loss
+    of the whole. What it learns itself lies in `variables.params[LEARNED]`.
     """
+
+    @property
+    def mean(self) -> bool:
+        """Whether a batch may be cut into pieces."""
+        return True
 
     def __call__(
         self, forward: Forward, variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array | None

@@ -9,6 +9,7 @@ def test_names_and_axes_decide():
     params = {
         "embedding": {"table": jnp.ones((5, 4))},
         "head": {"table": jnp.ones((4, 5))},
+        "kernels": {"beside": {"stack": {"repeat": {"0": {"feedforward": {"up": {"gain": jnp.ones(3)}}}}}}},
         "stack": {
             "first": {0: {"feedforward": {"up": jnp.ones((4, 8))}}},
             "repeat": {
@@ -26,6 +27,7 @@ def test_names_and_axes_decide():
     assert labels(params) == {
         "embedding": {"table": "rest"},
         "head": {"table": "head"},
+        "kernels": {"beside": {"stack": {"repeat": {"0": {"feedforward": {"up": {"gain": "rest"}}}}}}},
         "stack": {
             "first": {0: {"feedforward": {"up": "matrix"}}},
             "repeat": {

@@ -1,0 +1,202 @@
+"""What a training step takes at least: products, exchanges and memory of a decoder from its shapes, and their time.
+
+Source: Austin et al., "How to Scale Your Model", 2025, jax-ml.github.io/scaling-book, parts 1 (times overlap at best,
+add up at worst), 3 (gathers and sums over rings), 4 (products of a transformer) and 5 (what data, fsdp and tensor axes
+send); Liu, Zaharia, Abbeel, "Ring Attention", 2023, arXiv:2310.01889, section 3 (what a context axis sends).
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattn.engines import tiles
+from jattn.part import Place, Span
+from jattn.planning.chips import Topology
+from jattn.planning.program import Collective
+from jattn.training.run import Run
+
+# of the optimizer, of gradients and of what is summed
+WIDE = 4
+# spans along a side by which the pairs that a mask shows are counted
+FINE = 1024
+
+
+class Times(NamedTuple):
+    """Seconds of a step for products, for memory and for exchanges."""
+
+    compute: float
+    memory: float
+    communication: float
+
+    @property
+    def overlapped(self) -> float:
+        """Where each hides behind the others."""
+        return max(self)
+
+    @property
+    def one_by_one(self) -> float:
+        """Where none hides."""
+        return sum(self)
+
+
+def seconds(collective: Collective, topology: Topology) -> float:
+    """What one exchange takes over links that are otherwise free."""
+    kind, _, devices, size = collective
+    chip = topology.chip
+    if kind == "collective-permute":
+        return max(chip.hop, size / chip.link)
+    if chip.axes:
+        axes, ring = topology.path(devices)
+        hops, farthest = (devices // 2, sum(axes) // 2) if ring else (devices - 1, sum(axes) - len(axes))
+        gather = max(farthest * chip.hop, hops * size / devices / (len(axes) * chip.link))
+    else:
+        gather = size * (devices - 1) / devices / chip.link
+    return 2 * gather if kind == "all-reduce" else gather
+
+
+def communication(collectives: Mapping[Collective, int], topology: Topology) -> float:
+    """What all exchanges of a step take, one after another."""
+    return sum(count * seconds(each, topology) for each, count in collectives.items())
+
+
+def times(flops: float, moved: float, collectives: Mapping[Collective, int], topology: Topology) -> Times:
+    """The seconds of a step in which each device computes, moves to and from memory, and sends so much."""
+    chip = topology.chip
+    return Times(flops / chip.flops, moved / chip.bandwidth, communication(collectives, topology))
+
+
+@functools.cache
+def seen(run: Run, parts: int, side: int) -> float:
+    """Pairs of an example's queries and keys in tiles of which some are seen, on the busiest of so many devices.
+
+    Keys go round a ring, and in each turn all wait for the device with most of them to see.
+    """
+    length = run.context // parts
+    starts = (np.arange(parts)[:, None] * length + np.arange(0, length, side)[None]).ravel()
+    lasts = np.minimum(starts + side, (starts // length + 1) * length) - 1
+    heads = run.model.heads
+    place = Place(np.arange(heads)[:, None, None], heads, heads, 0, 0)
+    query, key = Span(starts[:, None], lasts[:, None], run.context), Span(starts[None], lasts[None], run.context)
+    some, _ = run.model.attention.mask.reach(query, key, place)
+    live = np.broadcast_to(some, (heads, len(starts), len(starts))).mean(0)
+    pairs = live * (lasts - starts + 1)[:, None] * (lasts - starts + 1)[None]
+    between = pairs.reshape(parts, -1, parts, len(starts) // parts).sum((1, 3))
+    me = np.arange(parts)
+    return float(sum(between[me, me - turn].max() for turn in range(parts)))
+
+
+def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
+    """Products with queries, keys and values on the busiest device: two forward, and five with their gradient."""
+    dims = run.model.projection.dims(run.model.width, run.model.heads, run.model.depth)
+    forward, gradient = dims.key_width + dims.value_width, 3 * dims.key_width + 2 * dims.value_width
+    passes = forward * (2 if run.remat == "block" else 1) + gradient
+    examples = run.batch / sizes["data"] / sizes["fsdp"]
+    heads = dims.heads / sizes["tensor"]
+    length = run.context // sizes["context"]
+    with jax.default_device(platform):
+        side, block = max(tiles.tile_sizes(length, length)), tiles.sizes().block
+    # where a mask is known when a program is traced, which it is not in a ring, tiles are visited by blocks
+    pairs = seen(run, sizes["context"], min(side, block) if sizes["context"] == 1 else side)
+    return 2.0 * passes * pairs * heads * examples * run.model.depth
+
+
+class Weights(NamedTuple):
+    """Numbers of a decoder's matrices: those of one layer, of the embedding and of the head."""
+
+    layer: int
+    embedding: int
+    head: int
+
+    @staticmethod
+    def of(run: Run) -> "Weights":
+        """Those of a run."""
+        model = run.model
+        dims = model.projection.dims(model.width, model.heads, model.depth)
+        queries = dims.heads * (dims.key_width + dims.value_width)
+        keys = dims.key_heads * dims.key_width + dims.value_heads * dims.value_width
+        table = model.width * model.vocabulary
+        return Weights(model.width * (queries + keys + 2 * model.expansion * model.width), table, table)
+
+
+def model_flops(run: Run) -> float:
+    """Products that the model itself asks for in a step, on all devices: nothing computed again, no pair unseen."""
+    weights, dims = Weights.of(run), run.model.projection.dims(run.model.width, run.model.heads, run.model.depth)
+    tokens = run.batch * run.context
+    matrices = run.model.depth * weights.layer + weights.head
+    pairs = run.batch * run.model.depth * dims.heads * seen(run, 1, -(-run.context // FINE))
+    return 6.0 * matrices * tokens + 6.0 * (dims.key_width + dims.value_width) * pairs
+
+
+def flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
+    """Products of a step on the busiest device, what is recomputed included."""
+    weights = Weights.of(run)
+    tokens = run.batch * run.context / sizes["data"] / sizes["fsdp"] / sizes["context"]
+    # of a block that is computed again nothing needs the last product
+    last = run.model.expansion * run.model.width**2
+    again = weights.layer - last if run.remat == "block" else 0
+    each = run.model.depth * (3 * weights.layer + again) + 3 * weights.head
+    return 2.0 * each * tokens / sizes["tensor"] + attention_flops(run, sizes, platform)
+
+
+def collectives(run: Run, sizes: Mapping[str, int]) -> Counter:
+    """What one device exchanges in a step: weights and their gradients, the residual stream, keys and values.
+
+    Norms' gains, statistics and the optimizer's own are left out: few bytes, but for an optimizer of whole matrices.
+    """
+    data, fsdp, tensor, context = (sizes[axis] for axis in ("data", "fsdp", "tensor", "context"))
+    weights, model = Weights.of(run), run.model
+    dims = model.projection.dims(model.width, model.heads, model.depth)
+    item = jnp.dtype(run.dtype).itemsize
+    found: Counter = Counter()
+
+    def add(kind: str, axis: str, devices: int, size: float, count: int) -> None:
+        if devices > 1 and size:
+            found[Collective(kind, (axis,), devices, round(size))] += count
+
+    pieces, depth = run.accumulate, model.depth
+    for matrix, count in ((weights.layer, depth), (weights.head, 1), (weights.embedding, 1)):
+        share = matrix / tensor * item
+        # for the forward pass and for the gradient; the table of the embedding and that of the head once each
+        add("all-gather", "fsdp", fsdp, share, pieces * count * (2 if count == depth and depth > 1 else 1))
+        add("reduce-scatter", "fsdp", fsdp, share, pieces * count)
+        for axis, devices in (("data", data), ("context", context)):
+            add("all-reduce", axis, devices, share / fsdp, pieces * count)
+    examples = run.batch / pieces / data / fsdp
+    stream = examples * run.context / context * model.width * item
+    # looked up, after each half of a block, of which the second is not computed again, and backward; the head's is wide
+    add("all-reduce", "tensor", tensor, stream, pieces * (depth * (5 if run.remat == "block" else 4) + 1))
+    add("all-reduce", "tensor", tensor, stream / item * WIDE, pieces)
+    keys = examples * run.context / context * (dims.key_heads * dims.key_width + dims.value_heads * dims.value_width)
+    turns = pieces * depth * context
+    forwards = 2 if run.remat == "block" else 1
+    add("collective-permute", "context", context, keys / tensor * item, turns * (forwards + 1))
+    add("collective-permute", "context", context, keys / tensor * WIDE, turns)
+    return found
+
+
+def sent(collectives: Mapping[Collective, int]) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Bytes of each kind of exchange over the same axes, in a step."""
+    found: dict[tuple[str, tuple[str, ...]], float] = {}
+    for each, count in collectives.items():
+        found[each.kind, each.axes] = found.get((each.kind, each.axes), 0) + count * each.size
+    return found
+
+
+def saved(run: Run, sizes: Mapping[str, int]) -> float:
+    """Bytes that a device keeps between the passes, and the most that it makes beside: an estimate from shapes."""
+    model, item = run.model, jnp.dtype(run.dtype).itemsize
+    dims = model.projection.dims(model.width, model.heads, model.depth)
+    tokens = run.batch / run.accumulate * run.context / sizes["data"] / sizes["fsdp"] / sizes["context"]
+    stream = tokens * model.width * item
+    heads = (dims.heads + dims.key_heads) * (dims.key_width + dims.value_width)
+    inside = tokens * (heads + 2 * model.expansion * model.width) / sizes["tensor"] * item + 4 * stream
+    layers = model.depth * stream + inside if run.remat == "block" else model.depth * inside
+    # log-softmax and its gradient hold what the logits hold
+    logits = 2 * tokens * model.vocabulary / sizes["tensor"] * WIDE
+    gathered = 2 * Weights.of(run).layer / sizes["tensor"] * item
+    return layers + logits + gathered

@@ -1,0 +1,59 @@
+"""Keeps every head's entropy within a band around a learned share of the largest possible.
+
+Source: Jha, Reagen, "Entropy-Guided Attention for Private LLMs", 2025, arXiv:2501.03489, algorithm 1 (EReg).
+"""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jattn.mechanisms.entropy_penalty import entropy_penalty
+from jattn.part import Dims, Stats, part
+from jattn.training import checks
+from jattn.training.penalties import Penalty
+
+
+@part
+class EntropyBand(Penalty):
+    """`weight` and `tolerance` as published for the sum over queries; each head's share begins at `start`.
+
+    The "global" ceiling is the log of the context, as published, which a causal row never reaches; the "causal" one the
+    log of the keys that the row sees.
+    """
+
+    weight: float = 1e-5
+    tolerance: float = 0.2
+    reduction: Literal["sum_queries", "head_mean"] = "sum_queries"
+    ceiling: Literal["global", "causal"] = "global"
+    start: float = 0.5
+
+    def __post_init__(self):
+        checks.between("EntropyBand", "weight", self.weight, 0, 1e9, "0 penalizes nothing")
+        checks.between("EntropyBand", "tolerance", self.tolerance, 0, 1, "a share of the ceiling, as 0.2")
+        checks.between("EntropyBand", "start", self.start, 0, 1, "it is a share of the ceiling")
+        checks.one_of("EntropyBand", "reduction", self.reduction, ("sum_queries", "head_mean"), "use 'sum_queries'")
+        checks.one_of("EntropyBand", "ceiling", self.ceiling, ("global", "causal"), "use 'global'")
+
+    @property
+    def mean(self) -> bool:
+        """Not where it sums over queries, nor where it squares a mean."""
+        return False
+
+    def params(self, rng: Array, dims: Dims) -> dict:
+        return {"threshold": jnp.full((dims.need("depth", self), dims.heads), self.start)}
+
+    def __call__(self, own: dict, stats: Stats) -> Float[Array, ""]:
+        if stats.entropy is None:
+            raise ValueError("EntropyBand needs attention that has weights, got none; choose another mechanism.")
+        if self.ceiling == "global":
+            ceiling = jnp.full((1, 1, 1, 1), jnp.log(stats.entropy.shape[2]))
+        else:
+            ceiling = jnp.log(jnp.maximum(stats.visible, 1).astype(stats.entropy.dtype))
+        # a share outside [0, 1] would be of no row
+        share = jnp.clip(own["threshold"], 0, 1)
+        valid = stats.visible > 0
+        found = entropy_penalty(
+            stats.entropy, share, ceiling, valid=valid, tolerance=self.tolerance, reduction=self.reduction
+        )
+        return self.weight * found

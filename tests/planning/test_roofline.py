@@ -1,0 +1,98 @@
+"""The roofline against worked examples of "How to Scale Your Model", jax-ml.github.io/scaling-book, by part."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jattn import Attention
+from jattn.masks import Causal
+from jattn.models.decoder import DecoderConfig
+from jattn.planning import roofline
+from jattn.planning.chips import Chip, Topology
+from jattn.planning.program import Collective
+from jattn.training.run import Run
+
+# part 2's table
+V4P = Chip(2.75e14, 32 * 2**30, 1.2e12, 4.5e10, most=4096, axes=3, closed=4, hop=1e-6)
+ONE = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1}
+
+
+def gather(size, devices, topology, kind="all-gather"):
+    return roofline.seconds(Collective(kind, (), devices, size), topology)
+
+
+def test_gathers_take_what_part_3_says():
+    # pop quiz 2: bfloat16[2048, 8192] over 4 of a v5e; 560 us without a wraparound, 377 us if there were one
+    size = 2 * 2048 * 8192
+    assert gather(size, 4, Topology.of("v5e:8x4")) == pytest.approx(560e-6, rel=0.01)
+    ring = Topology("v5e, closed", Topology.of("v5e:8x4").chip._replace(closed=4), (8, 4))
+    assert gather(size, 4, ring) == pytest.approx(377e-6, rel=0.02)
+    # question 2: bfloat16[1024, 4096] on a v4p cube, a quarter over one axis, all over two, and summed over one
+    cube, size = Topology("v4p:4x4x4", V4P, (4, 4, 4)), 2 * 1024 * 4096
+    assert gather(size / 4, 4, cube) == pytest.approx(23e-6, rel=0.02)
+    assert gather(size, 16, cube) == pytest.approx(46e-6, rel=0.02)
+    assert gather(size, 4, cube, "all-reduce") == pytest.approx(190e-6, rel=0.02)
+    # little takes as long as its hops: 3 us for bfloat16[256, 256] in the quiz, 2 us for 256 bytes in question 3
+    assert gather(2 * 256 * 256, 4, Topology.of("v5e:8x4")) == pytest.approx(3e-6)
+    assert gather(2 * 128, 4, cube) == pytest.approx(2e-6)
+
+
+@pytest.mark.parametrize(("shape", "devices", "tokens"), [((8, 4, 4), 8, 2550), ((4, 4, 4), 64, 850)])
+def test_fsdp_stops_paying_at_the_tokens_a_chip_of_part_5(shape, devices, tokens):
+    # over one axis of a v5p a chip needs 2550 tokens, over all three 850: forward gathers what it computes with once
+    topology = Topology("v5p", Topology.of("v5p:4x4x4").chip, shape)
+    matrix = 8192 * 4 * 8192
+    products = 2 * tokens * matrix / topology.chip.flops
+    assert gather(2 * matrix, devices, topology) == pytest.approx(products, rel=1e-3)
+
+
+def test_tensor_stops_paying_at_the_features_a_chip_of_part_5():
+    # forward, a layer of F = 30000 gathers and scatters its stream once each: over one axis of a v5p 11 devices
+    topology, width, hidden, tokens = Topology.of("v5p:4x4x4"), 8192, 30_000, 4096
+    devices = hidden / 2550
+    products = 2 * 2 * tokens * width * hidden / devices / topology.chip.flops
+    both = gather(2 * tokens * width, 4, topology) + gather(2 * tokens * width, 4, topology, "reduce-scatter")
+    assert both == pytest.approx(products, rel=1e-3)
+
+
+def test_products_are_six_times_parameters_times_tokens():
+    # part 4: 6 times, and attention as much as its projections at twice the width, 12 B T^2 N H to 24 B T D N H
+    model = DecoderConfig(width=4096, depth=2, heads=32, vocabulary=32_000, attention=Attention())
+    run = Run(model=model, batch=4, context=8192)
+    weights = roofline.Weights.of(run)
+    attention = 6 * 4 * 8192 * 4 * 4096**2 * 2
+    assert roofline.model_flops(run) == 6 * 4 * 8192 * (2 * weights.layer + weights.head) + attention
+    # part 5, question 1: attention of LLaMA-2 13B, 40 layers of width 5120, has 4.2e9 weights and both tables 0.3e9
+    llama = DecoderConfig(width=5120, depth=40, heads=40, vocabulary=32_000, expansion=1)
+    weights = roofline.Weights.of(dataclasses.replace(run, model=llama))
+    assert 40 * (weights.layer - 2 * 5120**2) == pytest.approx(4.2e9, rel=0.01)
+    assert weights.head + weights.embedding == pytest.approx(0.33e9, rel=0.01)
+
+
+def test_recomputing_a_block_takes_eight_for_six():
+    # part 4 on block remat: from 6 N D to about 8 N D; the last product of a block is needed by nothing
+    run = Run(model=DecoderConfig(width=1024, depth=8, heads=8), batch=4, context=16, remat="block")
+    plain = roofline.flops(dataclasses.replace(run, remat="none"), ONE, "tpu")
+    again = roofline.flops(run, ONE, "tpu")
+    assert again / plain == pytest.approx((8 - 2 / 3) / 6, rel=0.01)
+
+
+def test_pairs_are_those_that_the_mask_shows_a_device():
+    run = Run(model=DecoderConfig(attention=Attention(mask=Causal())), context=64)
+    assert roofline.seen(run, 1, 1) == 64 * 65 / 2
+    # tiles of 16: four on the diagonal, whole, and six below
+    assert roofline.seen(run, 1, 16) == 10 * 256
+    # four devices in a ring: their own half, and in three turns some device sees a whole block
+    assert roofline.seen(run, 4, 1) == 16 * 17 / 2 + 3 * 256
+    # a last tile that is shorter
+    brute = sum(min(i // 24, j // 24) == j // 24 for i in range(64) for j in range(64))
+    assert roofline.seen(run, 1, 24) == brute
+
+
+def test_times_overlap_or_add_up():
+    topology = Topology.of("v5e:2x4")
+    each = {Collective("collective-permute", ("context",), 2, 45_000_000): 2}
+    times = roofline.times(1.97e12, 8.1e9, each, topology)
+    np.testing.assert_allclose(times, (1e-2, 1e-2, 2e-3), rtol=1e-12)
+    assert times.overlapped == 1e-2 and times.one_by_one == pytest.approx(2.2e-2)

@@ -1,0 +1,55 @@
+"""A penalty beside a loss: both add, and what it learns moves in training, apart from the model."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jattn.models.decoder import DecoderConfig
+from jattn.part import Variables
+from jattn.training import state
+from jattn.training.objectives import LEARNED
+from jattn.training.objectives.next_token import NextToken
+from jattn.training.objectives.penalized import Penalized
+from jattn.training.penalties.entropy_band import EntropyBand
+from jattn.training.run import Run
+from jattn.training.step import training_step
+
+RUN = Run(
+    model=DecoderConfig(width=16, depth=2), steps=4, batch=2, context=12,
+    objective=Penalized(penalty=EntropyBand(weight=0.1, tolerance=0.0)),
+)  # fmt: skip
+BATCH = {"tokens": np.random.default_rng(0).integers(0, 256, (2, 13))}
+
+
+def test_losses_add_and_gradients_reach_shares_and_weights():
+    held = state.fresh(RUN)
+    variables = Variables(held.params, held.buffers)
+    assert held.params[LEARNED]["penalty"]["threshold"].shape == (2, 2)
+
+    def loss(params, objective):
+        return objective(state.forward(RUN), variables._replace(params=params), BATCH, None)
+
+    (whole, terms), found = jax.value_and_grad(loss, has_aux=True)(held.params, RUN.objective)
+    alone, _ = loss(held.params, NextToken())
+    np.testing.assert_allclose(whole, alone + terms["penalty"], rtol=1e-6)
+    assert terms["penalty"] > 0 and np.abs(found[LEARNED]["penalty"]["threshold"]).min() > 0
+
+
+def test_a_step_moves_the_shares():
+    before = state.fresh(RUN)
+    shares = np.asarray(before.params[LEARNED]["penalty"]["threshold"])
+    after, metrics = training_step(RUN)(before, BATCH)
+    assert np.isfinite(metrics.loss) and (after.params[LEARNED]["penalty"]["threshold"] != shares).all()
+
+
+def test_the_model_is_that_of_the_run_without_it():
+    plain = state.fresh(dataclasses.replace(RUN, objective=NextToken()))
+    held = state.of_model(Variables(*state.fresh(RUN)[:2]))
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), held.params, plain.params))
+
+
+def test_a_sum_over_the_batch_is_not_cut_into_pieces():
+    with pytest.raises(ValueError, match="accumulate must be 1 where the objective is no mean over the batch, got 2"):
+        dataclasses.replace(RUN, accumulate=2)
