@@ -139,7 +139,8 @@ WAYS = ["in a shard_map", "in a shard_map, unchecked", "auto", "explicit"]
 @pytest.mark.parametrize(
     "cases",
     [
-        [("all of it", 4, "in a shard_map"), ("fewer keys", 4, "explicit"), ("top", 2, "auto")],
+        [("all of it", 4, "in a shard_map"), ("fewer keys", 4, "explicit")],
+        pytest.param([("top", 2, "auto")], marks=pytest.mark.slow),
         *(
             pytest.param([(name, 4, way) for way in WAYS], marks=pytest.mark.slow, id=name)
             for name in [*RINGS, *GATHERS]
