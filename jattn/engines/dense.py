@@ -39,22 +39,21 @@ def attend(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s
     left = drop(weights, rule.dropout, pairs.noise, tile)
     out = jnp.einsum("hts,hse->hte", left.astype(wide(value.dtype)), values.astype(wide(value.dtype)))
     size = jnp.abs(weights)
+    heat = x_log_x(size).sum(-1)
     largest = jnp.where(seen, logits, -jnp.inf)
     if null is not None:
         level, null_value = null
         mass = jnp.where(visible > 0, jnp.exp(level - jnp.where(visible > 0, normalizer, 0)), 0)
+        heat += x_log_x(mass)
         size = jnp.concatenate([size, mass[..., None]], -1)
         largest = jnp.concatenate([largest, jnp.where(visible > 0, level, -jnp.inf)[..., None]], -1)
         if null_value is not None:
             out += mass[..., None] * null_value[:, None, :]
-    # entropy knows no scale, and the square of a small mass would be 0
-    relative = divide(size, lax.stop_gradient(size.max(-1, initial=0, keepdims=True)))
-    total = relative.sum(-1)
-    heat = x_log_x(relative).sum(-1)
+    total = size.sum(-1)
     entropy = jnp.where(total > 0, jnp.where(total > 0, log(total), 0) - divide(heat, total), 0)
     stats = Stats(
         entropy=entropy.T,
-        log_normalizer=(normalizer if rule.normalizer.kind == "exponential" else log(size.sum(-1))).T,
+        log_normalizer=(normalizer if rule.normalizer.kind == "exponential" else log(total)).T,
         max_logit=largest.max(-1, initial=-jnp.inf).T,
         visible=visible.T,
         observed={},

@@ -17,7 +17,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from jattn import engines
-from jattn.engines import Pairs, Rule, backward, forward, tiled, visits
+from jattn.engines import Pairs, Rule, backward, forward, tiled, visits, zigzag
 from jattn.engines.derivatives import forward_only, reverse_only
 from jattn.engines.merge import join
 from jattn.engines.tiles import add, at_top, cut
@@ -32,17 +32,40 @@ def attend(
     """As `tiled.attend` for the queries of this device and the keys of all, inside `jax.shard_map` over `axis`.
 
     Every device has as many queries, and as many keys; masks and biases have the rows of its queries and all columns.
-    Raises ValueError for a normalizer that needs whole rows at once: `gathered` keys serve it.
+    Where a mask gives some devices more work than others, tokens are dealt anew for the time of the call. Raises
+    ValueError for a normalizer that needs whole rows at once: `gathered` keys serve it.
     """
     if rule.normalizer.kind == "threshold" or rule.normalizer.loops:
         raise ValueError(
             f"A ring merges what each device's keys give, and {type(rule.normalizer).__name__} needs all keys at once; "
             f"gather them first."
         )
-    run = functools.partial(attend, axis=axis)
+    devices, tokens = lax.axis_size(axis), (query.vector.shape[0], key.vector.shape[0])
+    if max(tokens) < visits.STEERED_FROM or not zigzag.pays(rule.mask, place, tokens, devices):
+        return _in_turns(rule, own, query, key, value, place, pairs, (axis, 1))
+
+    def dealt(side: Side) -> Side:
+        return zigzag.deal(side._replace(length=None), axis)._replace(length=side.length)
+
+    def of_pairs(array: Array | None) -> Array | None:
+        if array is None:
+            return None
+        array = zigzag.columns(array, devices)
+        return array if array.shape[1] == 1 else jnp.swapaxes(zigzag.deal(jnp.swapaxes(array, 0, 1), axis), 0, 1)
+
+    pairs = pairs._replace(mask=of_pairs(pairs.mask), bias=of_pairs(pairs.bias))
+    value = zigzag.deal(value, axis)
+    return zigzag.collect(_in_turns(rule, own, dealt(query), dealt(key), value, place, pairs, (axis, 2)), axis)
+
+
+def _in_turns(
+    rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, pairs: Pairs, ring: tuple[str, int]
+) -> Attended:
+    """`attend` for tokens as they lie, over an axis, in so many chunks that follow one another."""
+    run = functools.partial(_in_turns, ring=ring)
     query = engines.prepared(run, rule, own, query, key, value, place, pairs)
     data = tiled.given(own, query, key, value, place, pairs)
-    where = (rule, place.heads, place.key_heads, axis)
+    where = (rule, place.heads, place.key_heads, ring)
     if rule.reads_visible():
         data["visible"] = _round(where, data, _count, jnp.zeros(_rows(data), jnp.int32))[0]
     static, smooth, rest = tiled.apart(where, data)
@@ -141,7 +164,7 @@ def _round(where: tuple, data: dict, step: Callable, carry: Any, travelling: Any
 
     `travelling` goes round with the keys, and is back after the last. `column` is where the keys begin among all.
     """
-    rule, heads, key_heads, axis = where
+    rule, heads, key_heads, (axis, chunks) = where
     devices, me = lax.axis_size(axis), lax.axis_index(axis)
     count = data["key"].vector.shape[0]
     turn = [(n, (n + 1) % devices) for n in range(devices)]
@@ -153,7 +176,7 @@ def _round(where: tuple, data: dict, step: Callable, carry: Any, travelling: Any
         here |= {name: _cut(data[name], column, count) for name in ("mask", "bias")}
         place = Place(data["place"][0], heads, key_heads, *data["place"][1:])
         pairs = Pairs(here["mask"], here["bias"], data["noise"])
-        plans, live, few = visits.plans(rule, data["query"], key, value, place, pairs)
+        plans, live, few = visits.plans(rule, data["query"], key, value, place, pairs, chunks)
         here |= jax.tree.map(jnp.asarray, {"live": live, "few": few})
         carry, travelling = step(carry, travelling, here, plans, column)
         return carry, *jax.tree.map(lambda x: lax.ppermute(x, axis, turn), (travelling, key, value))

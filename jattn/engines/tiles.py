@@ -76,13 +76,19 @@ class Plan:
     slim_kinds: tuple[Kind, ...] = ()
 
     @staticmethod
-    def of(rule: Rule, query: Side, key: Side, value: Array, place: Place, side: int | None = None) -> "Plan":
-        """The plan that suits the lengths, or one of tiles of at most `side` queries and keys."""
+    def of(
+        rule: Rule, query: Side, key: Side, value: Array, place: Place, side: int | None = None, chunks: int = 1
+    ) -> "Plan":
+        """The plan that suits the lengths, or one of tiles of at most `side` queries and keys.
+
+        Tokens lie in so many equal chunks, which tiles cross as little as can be.
+        """
         length, heads = query.vector.shape[:2]
         keys, key_heads = key.vector.shape[:2]
         least = engines.share(heads, key_heads, value.shape[1])
         width = max((score.width(Dims.of(query.vector, key.vector, value)) for score in rule.score), default=1)
-        rows, columns = tile_sizes(length, keys) if side is None else (even(length, side), even(keys, side))
+        each = length // chunks, keys // chunks
+        rows, columns = tile_sizes(*each) if side is None else (even(each[0], side), even(each[1], side))
         rows, columns = narrowed(rows, columns, least, width)
         group = _group(heads, least, sizes().pairs // (rows * columns * width))
         return Plan(

@@ -28,13 +28,13 @@ Listed = tuple[Int[Array | np.ndarray, "groups i j"], Int[Array | np.ndarray, "g
 
 
 def plans(
-    rule: Rule, query: Side, key: Side, value: Array, place: Place, pairs: Pairs
+    rule: Rule, query: Side, key: Side, value: Array, place: Place, pairs: Pairs, chunks: int = 1
 ) -> tuple[tuple[Plan, ...], tuple, Any]:
     """The plan of a call and its lists of tiles; where segments may leave few pairs another in small tiles, which visit
-    less of what is dead, and whether that pays, which data say."""
+    less of what is dead, and whether that pays, which data say. Tokens lie in so many equal chunks."""
 
     def made(side=None):
-        return planned(Plan.of(rule, query, key, value, place, side), query, key, place, pairs)
+        return planned(Plan.of(rule, query, key, value, place, side, chunks), query, key, place, pairs)
 
     plan, listed = made()
     fine_side = sizes().fine_side
@@ -49,7 +49,7 @@ def planned(plan: Plan, query: Side, key: Side, place: Place, pairs: Pairs) -> t
     """The plan with the kinds of its tiles, and lists of the tiles to visit: for each tile of queries the tiles of keys
     by kind, with the places where each kind begins and ends, and backward for each tile of keys the tiles of queries.
 
-    No lists where there is one tile. NumPy where positions and heads are and no data steer.
+    No lists where there is one tile that is surely visited. NumPy where positions and heads are and no data steer.
     """
     some, every, own_rows, own_columns = _reach(plan, query, key, place)
     known = not isinstance(some, jax.Array) and not isinstance(every, jax.Array)
@@ -59,7 +59,7 @@ def planned(plan: Plan, query: Side, key: Side, place: Place, pairs: Pairs) -> t
         blocks = _blocks(plan, query, key, place)
         if pairs.mask is not None or any(x is not None for side in (query, key) for x in (side.segment, side.valid)):
             every = np.zeros_like(every)
-    if plan.counts()[:2] == (1, 1):
+    if plan.counts()[:2] == (1, 1) and not (steers and isinstance(some, jax.Array)):
         kinds, _ = _kinds(dataclasses.replace(plan, group=plan.heads), some, every, blocks)
         return dataclasses.replace(plan, kinds=kinds, slim_kinds=kinds), None
     met = _met_by_data(plan, query, key) if steers else True

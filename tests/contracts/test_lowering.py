@@ -23,7 +23,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 # enough that a batch is a loop, that data steer which tiles are visited, and that a tile is visited in part
 BATCH, TOKENS, HEADS, WIDTH, MODEL_WIDTH = 2, 600, 4, 16, 6
 # public, and no computation
-NOT_COMPUTED = {"explain"}
+NOT_COMPUTED = {"causal_ceiling", "explain", "plan"}
 
 
 def shape(*sizes, dtype=jnp.bfloat16):
@@ -119,6 +119,10 @@ def entropies():
     return lambda query, key: jattn.attention_entropy(query, key, attention), (QUERY, KEY)
 
 
+def of_heads():
+    return shape(BATCH, HEADS, dtype=jnp.float32)
+
+
 def weights():
     attention = Attention(mask=Causal())
     return lambda query, key: jattn.attention_weights(query, key, attention, rows=slice(0, 9)), (QUERY, KEY)
@@ -145,6 +149,13 @@ CASES = {
     "dot_product_attention, xla": lambda: drop_in(is_causal=True, implementation="xla"),
     "attention_entropy": entropies,
     "attention_weights": weights,
+    "entropy_bands": lambda: (lambda entropy: (entropy, jattn.entropy_bands(entropy)), [of_heads()]),
+    "entropy_lower_bound": lambda: (lambda norm: jattn.entropy_lower_bound(norm, TOKENS), [of_heads()]),
+    "entropy_penalty": lambda: (
+        lambda entropy, share: jattn.entropy_penalty(entropy, share, jnp.ones((1, 1, 1, 1))),
+        (shape(2, BATCH, TOKENS, HEADS, dtype=jnp.float32), shape(2, HEADS, dtype=jnp.float32)),
+    ),
+    "sigma_reparam": lambda: (jattn.sigma_reparam, [shape(*each, dtype=jnp.float32) for each in ((9, 5), (), (5,))]),
     "merge": merging,
     "attention_fn, linen": linen_layer,
     "attention_fn, nnx": nnx_layer,

@@ -16,7 +16,7 @@ import numpy as np
 import jattn
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from jattn import Attention, Layout, Variables
-from jattn.engines import tiles
+from jattn.engines import tiles, visits
 from jattn.masks import Causal, Window
 from jattn.normalizers import Entmax, NullSlot, OffByOne, Relaxed, Sigmoid, SignedSoftmax, SquaredRelu, TopK
 from jattn.part import Rng
@@ -25,25 +25,28 @@ from jattn.scores import Forgetting, SoftCap, T5Bias
 jax.config.update("jax_enable_x64", True)
 # tiles that no length here is a multiple of
 sizes = tiles.SIZES["cpu"]
-tiles.SIZES["cpu"] = sizes._replace(side=8, pairs=2 * 64, slim_pairs=64, block=8, fine_side=4)
-tokens, heads = 52, 4
+tiles.SIZES["cpu"] = sizes._replace(side=5, pairs=2 * 25, slim_pairs=25, block=5, fine_side=0)
+visits.STEERED_FROM = 8
+# four devices have halves of 9, two have halves of 18
+tokens, heads = 72, 4
 random = np.random.default_rng(0)
 draw = lambda *shape: jnp.asarray(random.normal(size=shape))
 query, key, value, x = draw(2, tokens, heads, 8), draw(2, tokens, 2, 8), draw(2, tokens, 2, 5), draw(2, tokens, 6)
 weights = draw(2, tokens, heads, 5), draw(2, tokens, heads), draw(2, tokens, heads), draw(2, tokens, heads)
 causal = Causal()
 data = {
-    "segments": jnp.repeat(jnp.arange(4), 13),
-    "valid": jnp.array([40, 7]),
+    # across the borders of shards, and of the second example three shards that hold nothing
+    "segments": jnp.repeat(jnp.arange(3), 24),
+    "valid": jnp.array([55, 7]),
     "mask": jnp.asarray(random.random((1, tokens, tokens)) < 0.7),
 }
 CASES = {
     "causal": (Attention(mask=causal), {}),
     "all of it": (
-        Attention((T5Bias(), SoftCap(5.0)), causal & Window(left=(3, 40, 9, 20)), OffByOne(), dropout=0.2),
+        Attention((T5Bias(), SoftCap(5.0)), causal & Window(left=(3, 70, 9, 60)), OffByOne(), dropout=0.2),
         {**data, "bias": draw(heads, tokens, tokens)},
     ),
-    "fewer keys": (Attention(mask=Causal(align="last"), dropout=0.2), {"valid": (None, jnp.array([30, 36]))}, 36),
+    "fewer keys": (Attention(mask=Causal(align="last"), dropout=0.2), {"valid": (None, jnp.array([30, 40]))}, 40),
     "rows": (Attention(mask=causal), {"valid": jnp.asarray(random.random((2, tokens)) < 0.6)}),
     "one bias for all keys": (Attention(mask=causal), {"bias": draw(1, tokens, 1)}),
     "free": (Attention(normalizer=Sigmoid()), {}),
@@ -136,7 +139,8 @@ WAYS = ["in a shard_map", "in a shard_map, unchecked", "auto", "explicit"]
 @pytest.mark.parametrize(
     "cases",
     [
-        [("all of it", 4, "in a shard_map"), ("fewer keys", 4, "explicit"), ("top", 2, "auto")],
+        [("all of it", 4, "in a shard_map"), ("fewer keys", 4, "explicit")],
+        pytest.param([("top", 2, "auto")], marks=pytest.mark.slow),
         *(
             pytest.param([(name, 4, way) for way in WAYS], marks=pytest.mark.slow, id=name)
             for name in [*RINGS, *GATHERS]

@@ -189,7 +189,14 @@ def test_the_only_tile_is_visited_by_halves_where_it_is_large(tokens, steps):
     assert sum(step.rows * step.columns for step in plan.kinds[0].steps) == tokens**2
 
 
-@pytest.mark.parametrize("attention", [Attention(normalizer=Sparsemax()), Attention(T5Bias(), normalizer=TopK(3))])
+@pytest.mark.parametrize(
+    "attention",
+    [
+        Attention(normalizer=Sparsemax()),
+        # half a minute of compiling
+        pytest.param(Attention(T5Bias(), normalizer=TopK(3)), marks=pytest.mark.slow),
+    ],
+)
 def test_other_normalizers_and_biases_are_visited_by_blocks(attention, monkeypatch, float64):  # noqa: F811
     small_tiles(monkeypatch, 16, 12, elements=2 * 16 * 12)
     resize(monkeypatch, block=8)
