@@ -78,9 +78,8 @@ class Own(dict):
         self.path = path
 
     def __missing__(self, name: str):
-        path = f"{self.path}/{name}".lstrip("/")
         raise MissingArray(
-            f"A part reads its array {path!r}, which the variables lack; "
+            f"A part reads its array {path_of(self, name)!r}, which the variables lack; "
             f"pass variables=attention.init(rng, jattn.Dims.of(query, key, value)) or add it to them."
         )
 
@@ -317,13 +316,17 @@ class Attended(NamedTuple):
     state: Any = None
 
 
+def path_of(own: dict, name: str) -> str:
+    """Where an array of a part lies in the variables, for a sentence."""
+    return f"{getattr(own, 'path', '')}/{name}".lstrip("/")
+
+
 def of_heads(own: dict, name: str, place: Place) -> Array:
     """The rows of a learned array that are those of a tile's heads; raises ValueError for one of other heads."""
     if len(own[name]) != place.heads:
-        path = f"{getattr(own, 'path', '')}/{name}".lstrip("/")
         raise ValueError(
-            f"The array {path!r} holds a row for each of the {place.heads} query heads, got {len(own[name])}; make "
-            f"variables by attention.init for the heads of this call."
+            f"The array {path_of(own, name)!r} holds a row for each of the {place.heads} query heads, "
+            f"got {len(own[name])}; make variables by attention.init for the heads of this call."
         )
     return own[name][place.head]
 

@@ -22,18 +22,9 @@ from jattn.layers.buffers import arrays, hold
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention, attend
 from jattn.part import Dims, Part, Variables
-from jattn.parts.masks import Full
 from jattn.parts.masks.causal import Causal
-from jattn.parts.normalizers import Normalizer
-from jattn.parts.positions import Unturned
 from jattn.parts.scores import Score
-from jattn.parts.scores.length_scale import LengthScale
-from jattn.parts.scores.neural import Neural
-from jattn.parts.scores.scalable_softmax import ScalableSoftmax
-from jattn.parts.scores.soft_cap import SoftCap
 
-# parts that never ask where a query or a key lies
-PLACELESS = (Full, SoftCap, LengthScale, ScalableSoftmax, Neural, Unturned)
 # what a module that Flax hands over sows, each "... t h"
 SOWN = ("entropy", "log_normalizer", "max_logit")
 # the name of a part's arrays among those of a linen layer, beside `query`, `key`, `value` and `out`
@@ -137,8 +128,8 @@ class _Hook(nnx.Module):
 
 
 def _positional(attention: Attention) -> bool:
-    """Whether some part may read positions; one that is not known here may."""
-    return not all(isinstance(held, PLACELESS) for _, held in attention.children() if not isinstance(held, Normalizer))
+    """Whether some part reads positions."""
+    return any(held.positional for held in (*attention.score, attention.mask, attention.position))
 
 
 def _parts(part: Part) -> Iterator[Part]:

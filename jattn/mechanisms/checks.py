@@ -14,7 +14,7 @@ from jax import dtypes
 from jaxtyping import Array
 
 from jattn.mechanisms import Layout, Mechanism, shapes
-from jattn.part import Dims, Part, Rng
+from jattn.part import Dims, Part, Rng, path_of
 from jattn.parts.scores import Score
 
 # what a call takes, and how it is made
@@ -87,19 +87,17 @@ def variables(held: Part, own: dict, dims: Dims) -> None:
     if made is not None:
         surplus = set(own) - set(made) - {name.partition("/")[0] for name in children}
         if surplus:
-            path = f"{getattr(own, 'path', '')}/{min(surplus)}".lstrip("/")
             raise ValueError(
-                f"The variables hold the array {path!r}, which {type(held).__name__} does not read; make them by "
-                f"attention.init of this attention."
+                f"The variables hold the array {path_of(own, min(surplus))!r}, which {type(held).__name__} does not "
+                f"read; make them by attention.init of this attention."
             )
         for name, shape in made.items():
             got = jnp.shape(own[name])
             # a call without values has no width of them
             if len(got) != len(shape) or any(size not in (n, 0) for n, size in zip(got, shape, strict=True)):
-                path = f"{getattr(own, 'path', '')}/{name}".lstrip("/")
                 raise ValueError(
-                    f"The array {path!r} has the shape {shape} in a call of these sizes and options, got {got}; make "
-                    f"variables by attention.init for them."
+                    f"The array {path_of(own, name)!r} has the shape {shape} in a call of these sizes and options, "
+                    f"got {got}; make variables by attention.init for them."
                 )
     for name, child in children.items():
         variables(child, functools.reduce(operator.getitem, name.split("/"), own), dims)

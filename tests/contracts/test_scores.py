@@ -1,7 +1,11 @@
 """What every score must hold: tiled is dense, no row hears the future, decoding and padding change nothing."""
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from jattn.engines import dense
+from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
 from jattn.parts.masks.causal import Causal
 from jattn.parts.scores import Score
@@ -14,7 +18,9 @@ from tests.support import (
     assert_linear_memory,
     assert_padding_changes_nothing,
     assert_tiled_equals_dense,
+    attended,
     float64,  # noqa: F401
+    make,
     one_of_each,
     padded_layout,
     parts_of,
@@ -75,6 +81,14 @@ def test_padding_changes_nothing(score, tiles_that_divide_nothing):
 @each_kind
 def test_batches_by_vmap_and_by_loop_are_single_examples(score, tiles_that_divide_nothing, monkeypatch):
     assert_batches(Attention(score=score(), mask=Causal()), monkeypatch)
+
+
+@pytest.mark.parametrize("score", [cls for cls in parts_of(Score) if not cls.positional], ids=lambda cls: cls.__name__)
+def test_one_that_reads_no_position_says_so_truly(score, tiles_that_divide_nothing):
+    made, buffers = make(Attention(score=score()), tokens=9, keys=9)
+    elsewhere = Layout(positions=jnp.asarray([7, 0, 3, 30, 2, 2, 11, 1, 90]))
+    here, there = (attended(dense, Attention(score=score()), made, buffers, layout) for layout in (Layout(), elsewhere))
+    np.testing.assert_array_equal(here.out, there.out)
 
 
 @every_score

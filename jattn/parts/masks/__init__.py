@@ -10,9 +10,13 @@ from jattn.part import Part, Place, Span, Tile, part
 
 
 class Mask(Part):
-    """Says of each pair in a tile whether the query sees the key, and of whole spans whether any or all pairs do."""
+    """Says of each pair in a tile whether the query sees the key, and of whole spans whether any or all pairs do.
+
+    `positional = False` on the class says that no position is read.
+    """
 
     visible = False
+    positional = True
 
     def pairs(self, own: dict, tile: Tile) -> Bool[Array, "#h t s"]:
         """True where the query attends to the key."""
@@ -49,6 +53,8 @@ class Full(Mask):
 
     Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, section 3.2.
     """
+
+    positional = False
 
     def pairs(self, own: dict, tile: Tile) -> Bool[Array, "#h t s"]:
         return jnp.ones((1, tile.query.position.shape[0], tile.key.position.shape[0]), bool)

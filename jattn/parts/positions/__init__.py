@@ -6,7 +6,12 @@ from jattn.part import Part, Place, Side, part
 
 
 class Position(Part):
-    """Turns the vectors of one side; shape and dtype stay. Keys are cached turned."""
+    """Turns the vectors of one side; shape and dtype stay. Keys are cached turned.
+
+    `positional = False` on the class says that no position is read.
+    """
+
+    positional = True
 
     def turn(self, own: dict, vector: Float[Array, "n h d"], side: Side, place: Place) -> Float[Array, "n h d"]:
         """The vectors as they meet the other side."""
@@ -20,3 +25,5 @@ class Unturned(Position):
     Source: Haviv et al., "Transformer Language Models without Positional Encodings Still Learn Positional
     Information", EMNLP Findings 2022, arXiv:2203.16634.
     """
+
+    positional = False

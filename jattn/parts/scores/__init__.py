@@ -8,10 +8,12 @@ from jattn.part import Dims, Part, Place, Rng, Side, Tile
 class Score(Part):
     """Changes logits pair by pair, looking at the tile alone; gradients flow to `own`, queries, keys and `extra`.
 
-    `visible = True` on the class asks for `tile.visible`. `mixes = True` says that `tokens` sums over positions.
+    `visible = True` on the class asks for `tile.visible`. `mixes = True` says that `tokens` sums over positions,
+    `positional = False` that no position is read.
     """
 
     visible = False
+    positional = True
     mixes = False
 
     def project(self, own: dict, x: Float[Array, "n m"]) -> dict:

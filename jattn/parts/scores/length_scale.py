@@ -29,6 +29,7 @@ class LengthScale(Score):
     context: int = 4096
     skip: int = 0
     visible = True
+    positional = False
 
     def __post_init__(self):
         if self.context < 2:

@@ -40,6 +40,7 @@ class Neural(Score):
     """
 
     hidden: int = 2
+    positional = False
 
     def __post_init__(self):
         if self.hidden < 2 or self.hidden % 2:

@@ -23,6 +23,7 @@ class ScalableSoftmax(Score):
 
     context: int = 1024
     visible = True
+    positional = False
 
     def __post_init__(self):
         if self.context < 2:

@@ -23,6 +23,7 @@ class SoftCap(Score):
     """`cap` in logits, after scaling and before any bias."""
 
     cap: float = 50.0
+    positional = False
 
     def __post_init__(self):
         if not 0 < self.cap < math.inf:

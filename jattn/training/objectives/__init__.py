@@ -19,10 +19,7 @@ class Objective(Part):
     of the whole. What it learns itself lies in `variables.params[LEARNED]`.
     """
 
-    @property
-    def mean(self) -> bool:
-        """Whether a batch may be cut into pieces."""
-        return True
+    mean = True
 
     def __call__(
         self, forward: Forward, variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array | None

@@ -27,6 +27,8 @@ class EntropyBand(Penalty):
     reduction: Literal["sum_queries", "head_mean"] = "sum_queries"
     ceiling: Literal["global", "causal"] = "global"
     start: float = 0.5
+    # one reduction sums over the batch, the other squares a mean over it
+    mean = False
 
     def __post_init__(self):
         checks.between("EntropyBand", "weight", self.weight, 0, 1e9, "0 penalizes nothing")
@@ -34,11 +36,6 @@ class EntropyBand(Penalty):
         checks.between("EntropyBand", "start", self.start, 0, 1, "it is a share of the ceiling")
         checks.one_of("EntropyBand", "reduction", self.reduction, ("sum_queries", "head_mean"), "use 'sum_queries'")
         checks.one_of("EntropyBand", "ceiling", self.ceiling, ("global", "causal"), "use 'global'")
-
-    @property
-    def mean(self) -> bool:
-        """Not where it sums over queries, nor where it squares a mean."""
-        return False
 
     def params(self, rng: Array, dims: Dims) -> dict:
         return {"threshold": jnp.full((dims.need("depth", self), dims.heads), self.start)}
