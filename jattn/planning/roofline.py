@@ -107,9 +107,9 @@ def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
 
 
 class Weights(NamedTuple):
-    """Numbers of a decoder's matrices: those of one layer, of the embedding and of the head."""
+    """Numbers of a decoder's matrices: those of one layer, on average, of the embedding and of the head."""
 
-    layer: int
+    layer: float
     embedding: int
     head: int
 
@@ -121,7 +121,14 @@ class Weights(NamedTuple):
         queries = dims.heads * (dims.key_width + dims.value_width)
         keys = dims.key_heads * dims.key_width + dims.value_heads * dims.value_width
         table = model.width * model.vocabulary
-        return Weights(model.width * (queries + keys + 2 * model.expansion * model.width), table, table)
+        return Weights(model.width * (queries + keys + sum(_feed_forward(run))), table, table)
+
+
+def _feed_forward(run: Run) -> tuple[float, ...]:
+    """Outputs of the products of a feed-forward layer, for each feature of the stream, on average over the layers."""
+    model = run.model
+    each = (model.width,) if model.feedforward == "fused" else (model.expansion * model.width,) * 2
+    return tuple(size * (model.depth - model.pruned) / model.depth for size in each)
 
 
 def model_flops(run: Run) -> float:
@@ -138,7 +145,7 @@ def flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
     weights = Weights.of(run)
     tokens = run.batch * run.context / sizes["data"] / sizes["fsdp"] / sizes["context"]
     # of a block that is computed again nothing needs the last product
-    last = run.model.expansion * run.model.width**2
+    last = run.model.width * _feed_forward(run)[-1]
     again = weights.layer - last if run.remat == "block" else 0
     each = run.model.depth * (3 * weights.layer + again) + 3 * weights.head
     return 2.0 * each * tokens / sizes["tensor"] + attention_flops(run, sizes, platform)
@@ -195,7 +202,7 @@ def saved(run: Run, sizes: Mapping[str, int]) -> float:
     tokens = run.batch / run.accumulate * run.context / sizes["data"] / sizes["fsdp"] / sizes["context"]
     stream = tokens * model.width * item
     heads = (dims.heads + dims.key_heads) * (dims.key_width + dims.value_width)
-    inside = tokens * (heads + 2 * model.expansion * model.width) / sizes["tensor"] * item + 4 * stream
+    inside = tokens * (heads + sum(_feed_forward(run))) / sizes["tensor"] * item + 4 * stream
     layers = model.depth * stream + inside if run.remat == "block" else model.depth * inside
     # log-softmax and its gradient hold what the logits hold
     logits = 2 * tokens * model.vocabulary / sizes["tensor"] * WIDE

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from jattn.models.decoder import DecoderConfig
 from jattn.planning import roofline
 from jattn.planning.chips import Chip, Topology
 from jattn.planning.program import Collective
+from jattn.training import state
 from jattn.training.run import Run
 
 # part 2's table
@@ -96,3 +98,14 @@ def test_times_overlap_or_add_up():
     times = roofline.times(1.97e12, 8.1e9, each, topology)
     np.testing.assert_allclose(times, (1e-2, 1e-2, 2e-3), rtol=1e-12)
     assert times.overlapped == 1e-2 and times.one_by_one == pytest.approx(2.2e-2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"expansion": 3}, {"feedforward": "fused"}, {"pruned": 2}, {"feedforward": "fused", "pruned": 3}],
+    ids=str,
+)
+def test_matrices_are_those_of_the_model(options):
+    run = Run(model=DecoderConfig(width=32, depth=3, norm="none", **options))
+    stack = state.outline(run).params["stack"]
+    assert run.model.depth * roofline.Weights.of(run).layer == sum(leaf.size for leaf in jax.tree.leaves(stack))
