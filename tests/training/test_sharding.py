@@ -138,34 +138,33 @@ def test_sizes_that_are_none_are_refused(sizes, words):
 REFUSED = """
 import chex
 chex.set_n_cpu_devices(8)
-import sys
+import contextlib, io, json, sys
 from jattn.cli import main
-sys.exit(main(sys.argv[1:]))
+
+found = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        code = main(["train", "--smoke", *words])
+    found.append((code, told.getvalue()))
+print(json.dumps(found))
 """
+UNDIVIDED = {
+    "divides the 8 devices": ["--mesh.data", "3"],
+    "Run.batch must be a multiple of the 8 parts into which --mesh.data and --mesh.fsdp split": ["--batch", "12"],
+    "The mesh splits heads into 4 parts, by tensor, got 2; use": ["--mesh.data", "1", "--mesh.tensor", "4"],
+    "splits width into 4 parts, got 6 in": ["--mesh.data", "1", "--mesh.fsdp", "4", "--model.width", "6"],
+    "splits tokens into 8 parts, by context, got 60": ["--mesh.data", "1", "--mesh.context", "8", "--context", "60"],
+}
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        pytest.param(["--mesh.data", "3"], "divides the 8 devices", marks=pytest.mark.slow),
-        (["--batch", "12"], "Run.batch must be a multiple of the 8 parts into which --mesh.data and --mesh.fsdp split"),
-        pytest.param(
-            ["--mesh.data", "1", "--mesh.tensor", "4"],
-            "The mesh splits heads into 4 parts, by tensor, got 2; use",
-            marks=pytest.mark.slow,
-        ),
-        (["--mesh.data", "1", "--mesh.fsdp", "4", "--model.width", "6"], "splits width into 4 parts, got 6 in"),
-        (
-            ["--mesh.data", "1", "--mesh.context", "8", "--context", "60"],
-            "splits tokens into 8 parts, by context, got 60",
-        ),
-    ],
-)
-def test_what_the_mesh_does_not_divide_is_one_sentence_and_leaves_no_run(tmp_path, options, words):
-    command = [sys.executable, "-c", REFUSED, "train", "--smoke", "--dir", str(tmp_path / "run"), *options]
+def test_what_the_mesh_does_not_divide_is_one_sentence_and_leaves_no_run(tmp_path):
+    runs = [["--dir", str(tmp_path / str(n)), *options] for n, options in enumerate(UNDIVIDED.values())]
+    command = [sys.executable, "-c", REFUSED, json.dumps(runs)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2 and words in done.stderr.splitlines()[-1], done.stderr
-    assert not (tmp_path / "run").exists()
+    assert done.returncode == 0, done.stderr
+    for words, (code, told) in zip(UNDIVIDED, json.loads(done.stdout.splitlines()[-1]), strict=True):
+        assert code == 2 and words in told.splitlines()[-1], told
+    assert not any(tmp_path.iterdir())
 
 
 RESUMED = """
