@@ -2,9 +2,9 @@
 
 Source: a softmax is exp(x - c) divided by its own sum over the same axes, or exp(x - c - log of that sum), for any c
 that is constant along these axes (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018,
-arXiv:1805.02867, section 2); a norm is x divided by the root of the sum of its own squares, times a constant (Ba et al.,
-"Layer Normalization", 2016, arXiv:1607.06450, section 3; Zhang and Sennrich, "Root Mean Square Layer Normalization",
-NeurIPS 2019, arXiv:1910.07467, equation 4); an activation is told by its values.
+arXiv:1805.02867, section 2); a norm is x divided by the root of the sum of its own squares, times a constant (Ba et
+al., "Layer Normalization", 2016, arXiv:1607.06450, section 3; Zhang and Sennrich, "Root Mean Square Layer
+Normalization", NeurIPS 2019, arXiv:1910.07467, equation 4); an activation is told by its values.
 """
 
 import math
