@@ -40,7 +40,8 @@ NAMES = {
     "min": "max", "and": "logic", "or": "logic", "xor": "logic", "pmax": "max", "pmin": "max",
 }  # fmt: skip
 REDUCED = {
-    "reduce_max": "max", "reduce_min": "max", "argmax": "max", "argmin": "max", "cummax": "max", "cummin": "max",
+    "reduce_max": "row_max", "reduce_min": "row_max", "argmax": "row_max", "argmin": "row_max", "cummax": "row_max",
+    "cummin": "row_max",
     "reduce_and": "logic", "reduce_or": "logic", "reduce_prod": "multiplication",
 }  # fmt: skip
 

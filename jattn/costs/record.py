@@ -10,7 +10,7 @@ from jattn.costs.operation import MADE, Calls
 
 # in the order of a table; what is not named here comes after
 KINDS = (
-    *MADE, "relu", "exp", "log", "tanh", "logistic", "erf", "max",
+    *MADE, "relu", "exp", "log", "tanh", "logistic", "erf", "row_max", "max",
     "comparison", "select", "rsqrt", "sqrt", "division", "multiplication", "product",
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ def test_a_table_has_a_line_for_each_kind():
         "softmax                      2  4 x 4           32",
         "product secret x secret      1  8 x 4 x 4      128",
         "sort                         2  4 x 4           32",
-        "in each softmax: 1 division an entry, 1 exp an entry, 0.75 max an entry",
+        "in each softmax: 1 division an entry, 1 exp an entry, 0.75 row_max an entry",
         "products: 0.00 GFLOP",
     ]
 
