@@ -1,0 +1,1 @@
+"""What a function costs under private inference: counted, priced, and measured."""
