@@ -5,6 +5,7 @@ JSON, by the Python that has SPU (or the environment variable JATTN_SPU_PYTHON).
 """
 
 import argparse
+import functools
 import itertools
 import json
 import sys
@@ -21,54 +22,47 @@ from whole_rows import WEIGHTS
 from jattn.benchmarks import report
 from jattn.cli import runs as trained_runs
 from jattn.costs import private
-from jattn.costs.private import Measured, Setting
-from jattn.training import state
+from jattn.costs.private import PROTOCOLS, Measured, Setting
+from jattn.training import disk, state
 from jattn.training.sweeps import listed, names
 
 HERE = Path(__file__).parent
 RESULTS, SMOKE = HERE / "results", trained_runs.RUNS / HERE.name / "smoke"
-PAPER = subjects.Shape(tokens=128, width=768, heads=12)
+# Cheetah takes minutes for a block
 OUTER = ("semi2k", "aby3")
+BLOCKS = (*subjects.BLOCKS, subjects.PRUNED)
 DENOMINATORS = ("once", "broadcast")
 # of a float in the JSON: fixed point of 18 binary digits has no more
 DIGITS = 3
+LIBRARIES = ("python", "jattn", "jax", "jaxlib")
 
 
 class Sizes(NamedTuple):
-    """Shapes of operations and of blocks, which blocks at the paper's shape, and windows of a trained decoder.
-
-    `costly` are the protocols of single operations, of which Cheetah takes seconds each; `repeats` is how often each is
-    run.
-    """
+    """Shapes of operations and blocks, windows of a trained decoder, runs of each subject, and the most of a part."""
 
     operations: subjects.Shape
-    costly: tuple[str, ...]
     block: subjects.Shape
-    blocks: tuple[str, ...]
     paper: subjects.Shape
-    paper_blocks: tuple[str, ...]
     windows: int
-    repeats: int = 2
+    repeats: int
+    most: int | None
 
 
 FULL = Sizes(
     operations=subjects.Shape(16, 32, 2),
-    costly=("semi2k", "aby3", "cheetah"),
     block=subjects.Shape(24, 48, 3),
-    blocks=(*subjects.BLOCKS, subjects.PRUNED),
-    paper=PAPER,
-    paper_blocks=(*subjects.BLOCKS, subjects.PRUNED),
+    paper=subjects.Shape(128, 768, 12),
     windows=16,
+    repeats=2,
+    most=None,
 )
 TINY = Sizes(
     operations=subjects.Shape(4, 8, 2),
-    costly=("semi2k",),
     block=subjects.Shape(4, 8, 2),
-    blocks=("SM+ScFuFFN",),
     paper=subjects.Shape(4, 8, 2),
-    paper_blocks=("SM+ScFuFFN",),
     windows=1,
     repeats=1,
+    most=1,
 )
 
 
@@ -79,9 +73,10 @@ class Bench(NamedTuple):
     python: Path
     smoke: bool
 
-    def row(self, name: str, subject: subjects.Subject, setting: Setting) -> dict:
+    def task(self, name: str, make: Callable[[], subjects.Subject], setting: Setting, **more: str) -> "Task":
         """One subject under one setting: bytes and messages that each party sent, in each run."""
-        return rowed(name, setting, self.found(subject, setting), subject)
+        head = {"name": name, **more, "protocol": setting.protocol, "denominator": setting.denominator}
+        return Task(head, lambda: rowed(self.found(made := make(), setting), made))
 
     def found(self, subject: subjects.Subject, setting: Setting) -> list[Measured]:
         """As often as it is to be run."""
@@ -91,14 +86,18 @@ class Bench(NamedTuple):
         ]
 
 
-def rowed(name: str, setting: Setting, found: list[Measured], subject: subjects.Subject) -> dict:
+class Task(NamedTuple):
+    """What a row is known by, and what measures the rest of it."""
+
+    head: dict
+    measured: Callable[[], dict]
+
+
+def rowed(found: list[Measured], subject: subjects.Subject) -> dict:
     """Plain data of the runs; operations are those that send, of all parties in the first run, the largest first."""
     (first, *_), plain = found, np.asarray(jax.jit(subject.function)(*subject.arguments))
     sending = {name: [runs, *sent] for name, (runs, sent) in first.operations.items() if sent.bytes}
     return {
-        "name": name,
-        "protocol": setting.protocol,
-        "denominator": setting.denominator,
         "runs": [[list(party.sent) for party in each.parties] for each in found],
         "error": float(f"{np.abs(first.outputs[0] - plain).max():.{DIGITS}g}"),
         "seconds": round(first.seconds, 2),
@@ -107,82 +106,86 @@ def rowed(name: str, setting: Setting, found: list[Measured], subject: subjects.
     }
 
 
-def operations(bench: Bench) -> Iterable[dict]:
+def operations(bench: Bench) -> Iterable[Task]:
     """Single operations on few numbers, under every protocol; with both denominators where one divides."""
-    for protocol, (name, subject) in itertools.product(
-        bench.sizes.costly, subjects.operations(bench.sizes.operations).items()
-    ):
+    for protocol, (name, subject) in itertools.product(PROTOCOLS, subjects.operations(bench.sizes.operations).items()):
         for denominator in DENOMINATORS if name in WEIGHTS else DENOMINATORS[:1]:
-            yield bench.row(name, subject, Setting(protocol, denominator))
+            yield bench.task(name, lambda subject=subject: subject, Setting(protocol, denominator))
 
 
-def paper_operations(bench: Bench) -> Iterable[dict]:
+def paper_operations(bench: Bench) -> Iterable[Task]:
     """Those of the paper's count columns, at its shape."""
     found = subjects.operations(bench.sizes.paper)
     for protocol, name in itertools.product(OUTER, ("softmax", "layer_norm", "gelu", "relu")):
-        yield bench.row(name, found[name], Setting(protocol, "once"))
+        yield bench.task(name, lambda name=name: found[name], Setting(protocol, "once"))
 
 
-def blocks(bench: Bench) -> Iterable[dict]:
+def blocks(bench: Bench) -> Iterable[Task]:
     """Whole blocks of every preset."""
-    for protocol, name, denominator in itertools.product(OUTER, bench.sizes.blocks, DENOMINATORS):
-        yield bench.row(name, subjects.block(name, bench.sizes.block), Setting(protocol, denominator))
+    for protocol, name, denominator in itertools.product(OUTER, BLOCKS, DENOMINATORS):
+        make = functools.partial(subjects.block, name, bench.sizes.block)
+        yield bench.task(name, make, Setting(protocol, denominator))
 
 
-def replacements(bench: Bench) -> Iterable[dict]:
+def replacements(bench: Bench) -> Iterable[Task]:
     """The block with everything in it and the one with softmax alone, their softmax replaced."""
     for name, weights in itertools.product(("SM+LN+G", "SM+ScFuFFN"), WEIGHTS):
-        subject = subjects.block(name, bench.sizes.block, weights)
-        yield {"weights": weights, **bench.row(name, subject, Setting(denominator="once"))}
+        make = functools.partial(subjects.block, name, bench.sizes.block, weights)
+        yield bench.task(name, make, Setting(denominator="once"), weights=weights)
 
 
-def paper_blocks(bench: Bench) -> Iterable[dict]:
+def paper_blocks(bench: Bench) -> Iterable[Task]:
     """Whole blocks at the paper's shape."""
-    for protocol, name in itertools.product(OUTER, bench.sizes.paper_blocks):
-        yield bench.row(name, subjects.block(name, bench.sizes.paper), Setting(protocol, "once"))
-    for name in bench.sizes.paper_blocks:
-        yield bench.row(name, subjects.block(name, bench.sizes.paper), Setting("semi2k", "broadcast"))
+    for setting, name in itertools.product(
+        (Setting("semi2k", "once"), Setting("aby3", "once"), Setting("semi2k", "broadcast")), BLOCKS
+    ):
+        yield bench.task(name, functools.partial(subjects.block, name, bench.sizes.paper), setting)
 
 
-def offline(bench: Bench) -> Iterable[dict]:
+def offline(bench: Bench) -> Iterable[Task]:
     """Whether SPU makes triples between the parties, or by a third one, whose messages would then be counted."""
     product = subjects.operations(bench.sizes.operations)["product"]
-    for beaver in ("TrustedFirstParty", "TrustedThirdParty", "MultiParty"):
+
+    def told(beaver: str) -> dict:
         try:
-            found = private.measure(
-                product.function, *product.arguments, setting=Setting(beaver=beaver), python=bench.python
-            )
-            yield {"beaver": beaver, "sent": [list(party.sent) for party in found.parties]}
+            (found, *_) = bench.found(product, Setting(beaver=beaver))
         except RuntimeError as error:
-            yield {"beaver": beaver, "refused": str(error)}
+            return {"refused": str(error)}
+        return {"sent": [list(party.sent) for party in found.parties]}
+
+    for beaver in get_args(private.Beaver):
+        yield Task({"beaver": beaver}, functools.partial(told, beaver))
 
 
-def trained(bench: Bench) -> Iterable[dict]:
+def trained(bench: Bench) -> Iterable[Task]:
     """Held-out windows under trained decoders: nats per byte and logits, in fixed point beside the plain ones."""
-    home = SMOKE if bench.smoke else trained_runs.RUNS / HERE.name
+    home, setting = SMOKE if bench.smoke else trained_runs.RUNS / HERE.name, Setting(denominator="once")
     for planned in names.planned(listed.runs(HERE / "run.py"), home, RESULTS):
-        if not (planned.directory / trained_runs.RUN_FILE).exists():
-            raise FileNotFoundError(
-                f"The part trained needs runs in {home}, got none; jattn sweep {HERE / 'run.py'}"
-                f"{' --smoke' * bench.smoke} trains them."
-            )
-        run, variables = trained_runs.trained(planned.directory)
-        examples = run.source.held_out(run.context)
-        chosen = [examples[n * len(examples) // bench.sizes.windows] for n in range(bench.sizes.windows)]
-        tokens, scored = (np.stack([example[part] for example in chosen]) for part in ("tokens", "scored"))
-        model = nnx.merge(nnx.graphdef(state.decoder(run)), variables.params, variables.buffers)
-        subject = subjects.decoder(model, tokens[:, :-1])
-        setting = Setting(denominator="once")
-        found = bench.found(subject, setting)
-        plain = np.asarray(jax.jit(subject.function)(*subject.arguments))
-        yield {
-            **rowed(planned.name, setting, found, subject),
-            "model": run.model.activation,
-            "logits": float(f"{np.abs(plain).max():.{DIGITS}g}"),
-            "nats": nats(plain, tokens, scored),
-            "fixed_point_nats": nats(found[0].outputs[0], tokens, scored),
-            "bytes_scored": int(scored.sum()),
-        }
+        head = {"name": planned.name, "protocol": setting.protocol, "denominator": setting.denominator}
+        yield Task(head, functools.partial(scored, bench, planned, setting))
+
+
+def scored(bench: Bench, planned: names.Planned, setting: Setting) -> dict:
+    """The row of one trained decoder."""
+    if not (planned.directory / trained_runs.RUN_FILE).exists():
+        raise FileNotFoundError(
+            f"The part trained needs a run in {planned.directory}, got none; jattn sweep {HERE.name}/run.py"
+            f"{' --smoke' * bench.smoke} trains it."
+        )
+    run, variables = trained_runs.trained(planned.directory, None)
+    examples = run.source.held_out(run.context)
+    chosen = [examples[n * len(examples) // bench.sizes.windows] for n in range(bench.sizes.windows)]
+    tokens, scores = (np.stack([example[part] for example in chosen]) for part in ("tokens", "scored"))
+    model = nnx.merge(nnx.graphdef(state.decoder(run)), variables.params, variables.buffers)
+    subject = subjects.decoder(model, tokens[:, :-1])
+    found, plain = bench.found(subject, setting), np.asarray(jax.jit(subject.function)(*subject.arguments))
+    return {
+        **rowed(found, subject),
+        "logits": float(f"{np.abs(plain).max():.{DIGITS}g}"),
+        "nats": nats(plain, tokens, scores),
+        "fixed_point_nats": nats(found[0].outputs[0], tokens, scores),
+        "bytes_scored": int(scores.sum()),
+    }
 
 
 def nats(logits: np.ndarray, tokens: np.ndarray, scored: np.ndarray) -> float:
@@ -191,7 +194,7 @@ def nats(logits: np.ndarray, tokens: np.ndarray, scored: np.ndarray) -> float:
     return float(f"{float((each * scored).sum() / scored.sum()):.6g}")
 
 
-PARTS: dict[str, Callable[[Bench], Iterable[dict]]] = {
+PARTS: dict[str, Callable[[Bench], Iterable[Task]]] = {
     "offline": offline,
     "operations": operations,
     "blocks": blocks,
@@ -202,18 +205,25 @@ PARTS: dict[str, Callable[[Bench], Iterable[dict]]] = {
 }
 
 
-def write(folder: Path, name: str, rows: list[dict]) -> None:
+def read(path: Path) -> list[dict]:
+    """The rows that are there already, so that what was cut off goes on."""
+    if not path.exists():
+        return []
+    held = json.loads(path.read_text(encoding="utf-8"))
+    return [{**row, "versions": held["versions"]["spu"]} for row in held["rows"]]
+
+
+def write(path: Path, rows: list[dict]) -> None:
     """A line a row, with machine and versions of both sides."""
     there = next((row["versions"] for row in rows if "versions" in row), {})
     lines = ",\n".join(f"  {json.dumps({k: v for k, v in row.items() if k != 'versions'})}" for row in rows)
-    here = {**report.versions(), "numpy": np.__version__}
+    here = {name: held for name, held in report.versions().items() if name in LIBRARIES}
     head = f'"machine": {json.dumps(report.machine())},\n"versions": {json.dumps({"here": here, "spu": there})}'
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(f'{{\n{head},\n"rows": [\n{lines}\n]\n}}\n', encoding="utf-8")
+    disk.write(path, f'{{\n{head},\n"rows": [\n{lines}\n]\n}}\n')
 
 
 def main(words: list[str]) -> int:
-    """Measures and writes, and says where."""
+    """Measures and writes after each row, and says where; rows that are there already are kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, kept apart from the true results")
@@ -226,13 +236,17 @@ def main(words: list[str]) -> int:
         return 1
     bench = Bench(TINY if chosen.smoke else FULL, private.interpreter(chosen.python), chosen.smoke)
     folder = SMOKE / "results" if chosen.smoke else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
     for name in chosen.parts or PARTS:
-        rows = []
-        for row in PARTS[name](bench):
-            rows.append(row)
-            print(name, *row.values(), flush=True)
-        write(folder, name, rows)
-        print(folder / f"{name}.json", flush=True)
+        path = folder / f"{name}.json"
+        # of tiny sizes nothing is worth keeping
+        rows = [] if chosen.smoke else read(path)
+        for head, measured in itertools.islice(PARTS[name](bench), bench.sizes.most):
+            if not any(head.items() <= row.items() for row in rows):
+                rows.append({**head, **measured()})
+                write(path, rows)
+                print(name, *head.values(), flush=True)
+        print(path, flush=True)
     return 0
 
 

@@ -29,6 +29,7 @@ def without_spu(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(private, "measure", made)
     monkeypatch.setattr(private, "interpreter", lambda named: Path("python"))
+    monkeypatch.setattr(measure, "TINY", measure.TINY._replace(repeats=2, most=None))
     return tmp_path / measure.SMOKE / "results"
 
 
@@ -38,8 +39,7 @@ def rows(path):
     return held["rows"]
 
 
-def test_a_row_holds_every_run_of_every_party(without_spu, monkeypatch):
-    monkeypatch.setattr(measure, "TINY", measure.TINY._replace(repeats=2))
+def test_a_row_holds_every_run_of_every_party(without_spu):
     assert measure.main(["--smoke", "replacements"]) == 0
     found = rows(without_spu / "replacements.json")
     assert [(row["name"], row["weights"]) for row in found][5] == ("SM+ScFuFFN", "softmax") and len(found) == 10
@@ -57,7 +57,22 @@ def test_only_what_divides_is_measured_with_both_denominators(without_spu):
     assert measure.main(["--smoke", "operations"]) == 0
     found = [(row["name"], row["denominator"]) for row in rows(without_spu / "operations.json")]
     assert ("softmax", "broadcast") in found and ("gelu", "broadcast") not in found
-    assert len(found) == len(set(found)) == 16
+    assert len(found) == 3 * 16 and len(set(found)) == 16
+
+
+def test_what_was_cut_off_goes_on(without_spu, monkeypatch):
+    monkeypatch.setattr(measure, "RESULTS", without_spu)
+    monkeypatch.setattr(measure, "FULL", measure.TINY._replace(repeats=1, most=2))
+    without_spu.mkdir(parents=True)
+    assert measure.main(["replacements"]) == 0
+    kept = rows(without_spu / "replacements.json")
+    kept[0]["error"] = 7.0
+    (without_spu / "replacements.json").unlink()
+    measure.write(without_spu / "replacements.json", [{**row, "versions": {"spu": "0"}} for row in kept])
+    monkeypatch.setattr(measure, "FULL", measure.FULL._replace(most=3))
+    assert measure.main(["replacements"]) == 0
+    found = rows(without_spu / "replacements.json")
+    assert [row["error"] for row in found] == [7.0, 0.5, 0.5] and found[:2] == kept
 
 
 def test_a_byte_costs_its_negative_log_probability():
@@ -68,7 +83,7 @@ def test_a_byte_costs_its_negative_log_probability():
 
 
 def test_decoders_that_were_not_trained_are_asked_for(without_spu):
-    with pytest.raises(FileNotFoundError, match="needs runs in runs/private_cost/smoke, got none; jattn sweep"):
+    with pytest.raises(FileNotFoundError, match="needs a run in runs/private_cost/smoke/.*, got none; jattn sweep"):
         measure.main(["--smoke", "trained"])
 
 
