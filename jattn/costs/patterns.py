@@ -89,7 +89,10 @@ def _of_logarithm(node: Node) -> Match | None:
     for (view, sign), count in terms.items():
         if (sign, count) != (-1, 1) or not _is(view, "log"):
             continue
-        if (made := _sum_of(view.child(view.value.node.inputs[0]))) is None:
+        mass = view.child(view.value.node.inputs[0]).through()
+        # of a sum of exponentials this is the sum itself
+        mass = mass.child(mass.value.node.inputs[0]) if _is(mass, "abs") else mass
+        if (made := _sum_of(mass)) is None:
             continue
         summed, axes = made
         inside = summed.through()
@@ -220,9 +223,9 @@ def _without_public(view: View) -> View:
 
 
 def _without_scale(value: Value) -> Value:
-    while (node := value.node) is not None and node.name in ("mul", "convert_element_type"):
+    while (node := value.node) is not None and node.name in ("mul", "div", "convert_element_type"):
         rest = [each for each in node.inputs if each.constant is None]
-        if len(rest) != 1:
+        if len(rest) != 1 or node.name == "div" and rest[0] is node.inputs[1]:
             break
         value = rest[0]
     return value

@@ -9,7 +9,7 @@ from jax import lax
 import jattn
 from jattn.costs.count import cost
 
-MASK = np.tri(4) > 0
+MASK = np.tri(4)[None] > 0
 
 
 def found(function, *sizes):
@@ -127,7 +127,7 @@ def test_norms_are_found(function, kind):
 
 
 def test_gains_inside_are_part_of_a_norm():
-    made = found(lambda x, gain: x * (lax.rsqrt((x * x).mean(-1, keepdims=True)) * gain), (3, 8), (8,))
+    made = found(lambda x, gain: x * (lax.rsqrt((x * x).mean(-1, keepdims=True)) * gain), (3, 8), (1, 8))
     assert made == {"rms_norm": {(3, 8): 1}}
 
 
