@@ -32,6 +32,7 @@ ELEMENTWISE: dict[str, Callable] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "exp": np.exp,
     "tanh": np.tanh, "erf": _erf, "erfc": _erfc, "square": np.square, "logistic": lambda x: 1 / (1 + np.exp(-x)),
 }  # fmt: skip
+NORMS = ("layer_norm", "rms_norm")
 # of an activation, and of constants around a sum
 DEEPEST = 16
 
@@ -61,6 +62,8 @@ def found(graph: Graph) -> Iterator[Found]:
             if (match := find(node)) is None:
                 continue
             nodes = _between(graph, match.values, node)
+            if match.kind in NORMS:
+                nodes -= {each for each in nodes if _gain(each, nodes, match.values)}
             if not taken & nodes:
                 taken |= nodes
                 yield Found(match, nodes)
@@ -146,6 +149,12 @@ def activation(node: Node) -> Match | None:
             if values is not None and any(np.abs(values - curve).max() < CLOSE for curve in curves):
                 return Match(kind, (base,), ())
     return None
+
+
+def _gain(node: Node, nodes: frozenset[Node], base: tuple[Value, ...]) -> bool:
+    """Whether it multiplies a norm by what is none of it."""
+    others = [value for value in node.inputs if value.node not in nodes and value not in base]
+    return node.name in ("mul", "div") and any(value.constant is None and value.shape for value in others)
 
 
 def _is(view: View, name: str) -> bool:

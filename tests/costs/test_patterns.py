@@ -126,9 +126,9 @@ def test_norms_are_found(function, kind):
     assert found(function, (2, 3, 8)) == {kind: {(3, 8): 2}}
 
 
-def test_gains_inside_are_part_of_a_norm():
+def test_gains_are_a_product_beside_a_norm():
     made = found(lambda x, gain: x * (lax.rsqrt((x * x).mean(-1, keepdims=True)) * gain), (3, 8), (1, 8))
-    assert made == {"rms_norm": {(3, 8): 1}}
+    assert made == {"rms_norm": {(3, 8): 1}, "multiplication": {(3, 8): 1}}
 
 
 @pytest.mark.parametrize(

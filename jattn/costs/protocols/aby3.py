@@ -10,7 +10,7 @@ from jattn.costs.operation import Operation
 from jattn.costs.protocols import Measured, Price, Protocol
 
 PARTIES = 3
-# of all parties, an entry of the result and a product: of secrets, and of one by a public matrix, which is truncated alone
+# of all parties, for an entry of the result and for a product: of secrets, and by a public matrix, which truncates alone
 SECRET, PUBLIC = (52, 8), (28, 5)
 
 

@@ -12,7 +12,8 @@ SECRETS, PUBLIC = "secret x secret", "secret x public"
 @pytest.mark.parametrize(
     "shape, operands, sent, messages",
     [
-        ((1, 16, 32, 16), SECRETS, 13_312, 8), ((1, 32, 16, 8), SECRETS, 13_312, 8), ((1, 8, 64, 64), SECRETS, 26_624, 8),
+        ((1, 16, 32, 16), SECRETS, 13_312, 8), ((1, 32, 16, 8), SECRETS, 13_312, 8),
+        ((1, 8, 64, 64), SECRETS, 26_624, 8),
         ((3, 16, 32, 16), SECRETS, 39_936, 24), ((1, 16, 32, 16), PUBLIC, 7_168, 5),
     ],
 )  # fmt: skip
@@ -24,7 +25,8 @@ def test_products_are_exact(shape, operands, sent, messages):
     "kind, shape, sent, messages",
     [
         ("softmax", (32, 64), 1_410_864, 459), ("softmax", (32, 128), 2_778_928, 491),
-        ("layer_norm", (32, 64), 264_344, 171), ("rms_norm", (32, 64), 263_448, 166), ("row_max", (32, 64), 346_776, 195),
+        ("layer_norm", (32, 64), 264_344, 171), ("rms_norm", (32, 64), 263_448, 166),
+        ("row_max", (32, 64), 346_776, 195),
     ],
 )  # fmt: skip
 def test_other_lengths_of_rows_are_told(kind, shape, sent, messages):
