@@ -10,7 +10,7 @@ from jattn.costs.operation import Operation
 from jattn.costs.protocols import Measured, Price, Protocol
 
 PARTIES = 3
-# of all parties, for an entry of the result and for a product: of secrets, and by a public matrix, which truncates alone
+# of all parties, for an entry of the result and for a product: of secrets, and by a public matrix, where all truncate
 SECRET, PUBLIC = (52, 8), (28, 5)
 
 
