@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import subjects
 from flax import nnx
+from side_by_side import OUTER, PAPER
 from whole_rows import WEIGHTS
 
 from jattn.benchmarks import report
@@ -28,8 +29,6 @@ from jattn.training.sweeps import listed, names
 
 HERE = Path(__file__).parent
 RESULTS, SMOKE = HERE / "results", trained_runs.RUNS / HERE.name / "smoke"
-# Cheetah takes minutes for a block
-OUTER = ("semi2k", "aby3")
 BLOCKS = (*subjects.BLOCKS, subjects.PRUNED)
 DENOMINATORS = ("once", "broadcast")
 # of a float in the JSON: fixed point of 18 binary digits has no more
@@ -135,10 +134,9 @@ def replacements(bench: Bench) -> Iterable[Task]:
 
 
 def paper_blocks(bench: Bench) -> Iterable[Task]:
-    """Whole blocks at the paper's shape."""
-    for setting, name in itertools.product(
-        (Setting("semi2k", "once"), Setting("aby3", "once"), Setting("semi2k", "broadcast")), BLOCKS
-    ):
+    """Whole blocks at the paper's shape; those first whose communication it prints."""
+    settings = Setting("semi2k", "once"), Setting("aby3", "once"), Setting("semi2k", "broadcast")
+    for name, setting in itertools.product(sorted(BLOCKS, key=lambda name: name not in PAPER), settings):
         yield bench.task(name, functools.partial(subjects.block, name, bench.sizes.paper), setting)
 
 
