@@ -158,8 +158,9 @@ def offline(bench: Bench) -> Iterable[Task]:
 def trained(bench: Bench) -> Iterable[Task]:
     """Held-out windows under trained decoders: nats per byte and logits, in fixed point beside the plain ones."""
     home, setting = SMOKE if bench.smoke else trained_runs.RUNS / HERE.name, Setting(denominator="once")
-    for planned in names.planned(listed.runs(HERE / "run.py"), home, RESULTS):
-        head = {"name": planned.name, "protocol": setting.protocol, "denominator": setting.denominator}
+    file = listed.executed(HERE / "run.py")
+    for preset, planned in zip(file.TRAINED, names.planned(file.RUNS, home, RESULTS), strict=True):
+        head = {"name": preset, "run": planned.name, "protocol": setting.protocol, "denominator": setting.denominator}
         yield Task(head, functools.partial(scored, bench, planned, setting))
 
 
