@@ -89,8 +89,8 @@ def text(found: Found) -> str:
     missing = sum(each is None for each in held.values())
     lines = reports.judged({name: rule(found) for name, rule in RULES.items()}, missing)
     columns = (
-        "arm", "rate", "seed", "layer", "norm of W_K W_Q^T", "s / sqrt d", "theorem's bound", "least bound of a row's own norm",
-        "least entropy", "training loss",
+        "arm", "rate", "seed", "layer", "norm of W_K W_Q^T", "s / sqrt d", "theorem's bound",
+        "least bound of a row's own norm", "least entropy", "training loss",
     )  # fmt: skip
     lines += [
         "",
