@@ -140,8 +140,8 @@ def picture(found: Found) -> Figure:
     for axes in panels.flat:
         axes.grid(alpha=0.3)
     for axes in panels[2]:
-        # beyond it float64 holds no other bound than 0
-        axes.axhline(745, color="tab:red", linestyle=":", linewidth=1)
+        axes.axhline(745, color="tab:red", linestyle=":", linewidth=1, label="from here on the bound is 0 in float64")
+    panels[2, 0].legend(fontsize="small")
     return figure
 
 

@@ -221,7 +221,7 @@ def picture(found: Found) -> Figure:
     bands.set_yticks(range(len(reached)), list(reached))
     bands.invert_yaxis()
     if reached:
-        bands.legend(fontsize="small", loc="lower left")
+        bands.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(BANDS))
     for number, name in enumerate(names):
         held = [[loss(each) for seed in RUN.SEEDS if (each := cells[name, rate, seed])] for rate in RUN.RATES]
         means = [(rate, np.mean(seeds)) for rate, seeds in zip(RUN.RATES, held, strict=True) if seeds]
