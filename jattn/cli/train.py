@@ -21,6 +21,9 @@ class Train:
     data_dir: str | None = None
     workers: int = 0
     tensorboard: str | None = None
+    coordinator: str | None = None
+    hosts: int | None = None
+    host: int | None = None
 
     def __post_init__(self):
         if self.workers < 0:
@@ -29,6 +32,11 @@ class Train:
             raise ValueError(f"--resume names the directory itself, got --dir {self.dir} too; leave --dir out.")
         if self.text and self.dataset:
             raise ValueError(f"A run trains on --text or on --dataset, got both, {self.dataset!r}; leave one out.")
+        if (self.hosts is None) != (self.host is None) or bool(self.hosts) != (self.coordinator not in (None, "auto")):
+            raise ValueError(
+                f"Hosts take --coordinator HOST:PORT --hosts COUNT --host NUMBER, or --coordinator auto alone, got "
+                f"{self.coordinator!r}, {self.hosts} and {self.host}; give all three."
+            )
         if self.data_dir and not self.dataset:
             raise ValueError(f"--data-dir says where --dataset lies, got {self.data_dir!r} alone; add --dataset NAME.")
 
@@ -36,7 +44,7 @@ class Train:
 def command(held: Train, found: dict, asks: bool) -> int:
     """Trains as the options say and prints what it reached."""
     from jattn.cli import options
-    from jattn.training import loop, memory
+    from jattn.training import hosts, loop, memory
 
     # before XLA's threads begin, which keep the settings they find
     memory.keep_freed()
@@ -55,6 +63,8 @@ def command(held: Train, found: dict, asks: bool) -> int:
         fields |= {"source": ["text"], "source.files": [os.path.abspath(word) for word in chosen.text]}
     if "init_from" in fields:
         fields["init_from"] = [os.path.abspath(word) for word in fields["init_from"]]
+    if chosen.coordinator and not asks:
+        hosts.begin(chosen.coordinator, chosen.hosts, chosen.host)
     run = _run(chosen, fields)
     if asks:
         print(options.page("train", held.__doc__, (chosen, run)), end="")
@@ -65,7 +75,8 @@ def command(held: Train, found: dict, asks: bool) -> int:
         summary = loop.fit(run, Path(chosen.dir or runs.place()), workers=chosen.workers, events=events)
     else:
         summary = loop.resume(run, Path(chosen.resume), workers=chosen.workers, events=events)
-    print(summary)
+    if hosts.first():
+        print(summary)
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jattn.part import Variables
@@ -71,7 +72,7 @@ class Saver:
     def save(self, train_state: TrainState, example: int) -> None:
         """Starts to write the state and what else a run goes on from."""
         step = int(train_state.step)
-        tree = _tree(train_state, jax.random.key_data(state.key(self.run, state.STEPS)))
+        tree = _tree(train_state, np.asarray(jax.random.key_data(state.key(self.run, state.STEPS))))
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(tree),
             data=ocp.args.JsonSave({"example": example}),
@@ -119,7 +120,10 @@ def load(directory: Path, run: Run, step: int | None = None, most: int | None = 
             raise FileNotFoundError(
                 f"A step must be one that was saved, of {sorted(steps)}, got {asked}; name one of these."
             )
-        like = _tree(state.shapes(run), jax.eval_shape(lambda: jax.random.key_data(state.key(run, state.STEPS))))
+        held = state.shapes(run)
+        key = jax.eval_shape(lambda: jax.random.key_data(state.key(run, state.STEPS)))
+        # several hosts read what lies on all of them
+        like = _tree(held, jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=held.step.sharding))
         broken = {}
         for number in steps if step is None else [step]:
             try:

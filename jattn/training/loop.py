@@ -11,14 +11,14 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from jattn.part import Variables
-from jattn.training import checkpoint, evaluate, lock, metrics, plots, state, tensorboard
+from jattn.training import checkpoint, evaluate, hosts, lock, metrics, plots, sharding, state, tensorboard
 from jattn.training.checkpoint import Restored
 from jattn.training.run import Run
 from jattn.training.state import TrainState
 from jattn.training.step import Metrics, training_step
 from jattn.training.stopping import Stopping
 from jattn.training.summary import Summary
-from jattn.training.windows import batches, stream
+from jattn.training.windows import batches, shuffled, stream
 
 
 def fit(run: Run, directory: Path, *, workers: int = 0, events: Path | None = None) -> Summary:
@@ -37,10 +37,12 @@ def fit(run: Run, directory: Path, *, workers: int = 0, events: Path | None = No
     except OSError as error:
         why = f"{str(directory)!r}: {error.strerror}"
         raise OSError(f"A run's directory must be one that can be made, got {why}; name another.") from error
-    with lock.held(directory):
-        # another process may have begun there meanwhile
-        check_empty(directory)
-        checkpoint.write_run(directory, run)
+    with _held(directory):
+        if hosts.first():
+            # another process may have begun there meanwhile
+            check_empty(directory)
+            checkpoint.write_run(directory, run)
+        hosts.wait("begun")
         return training.finish(began)
 
 
@@ -51,15 +53,21 @@ def resume(run: Run, directory: Path, *, workers: int = 0, events: Path | None =
     """
     directory = Path(directory)
     training = Training(run, directory, workers, events)
-    with lock.held(directory):
+    with _held(directory):
         # no checkpoint is gone on with whose steps were not all written down
         whole = metrics.whole(directory)
         known = checkpoint.saved(directory, whole)
         reached = checkpoint.load(directory, run, most=whole) if known else training.began()
         step = int(reached.state.step)
-        metrics.cut(directory, step)
-        checkpoint.tidy(directory, step)
+        if hosts.first():
+            metrics.cut(directory, step)
+            checkpoint.tidy(directory, step)
+        hosts.wait("tidied")
         return training.finish(reached)
+
+
+def _held(directory: Path) -> contextlib.AbstractContextManager:
+    return lock.held(directory) if hosts.first() else contextlib.nullcontext()
 
 
 def check_empty(directory: Path) -> None:
@@ -91,7 +99,14 @@ class Training:
                 f"Run.batch must be at most the {len(examples)} windows of the training text, got {run.batch}; take a "
                 f"smaller one, or a smaller context."
             )
-        self.batches = batches(examples, run.batch, run.seed)
+        axes = sharding.axes(run.mesh)
+        hosts.check(run, axes)
+        self.batches, self.placed = batches(examples, run.batch, run.seed), lambda batch: batch
+        if hosts.several():
+            sharding.check_batch(axes, run.batch, run.accumulate)
+            place = axes.sharding("batch")
+            self.batches = hosts.mine(shuffled(examples, run.seed), run.batch, place)
+            self.placed = hosts.joined(run.batch, place)
         self.held_out = run.source.held_out(run.context)
         self.sample = evaluate.sample(run, self.held_out)
         self.score = evaluate.scorer(run)
@@ -113,13 +128,16 @@ class Training:
     def finish(self, reached: Restored) -> Summary:
         """Takes the steps that are left, draws, and sums up."""
         start, first = time.perf_counter(), int(reached.state.step)
-        print(repr(self.run), flush=True)
-        if first:
+        if hosts.first():
+            print(repr(self.run), flush=True)
+        if first and hosts.first():
             print(f"goes on after step {first:,} of {self.run.steps:,}", flush=True)
         with Stopping() as stopping:
             held_out_loss = self.steps(reached, stopping)
+        hosts.wait("done")
         rows = metrics.read(self.directory)
-        plots.draw(rows, self.directory, self.run)
+        if hosts.first():
+            plots.draw(rows, self.directory, self.run)
         last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
         if held_out_loss is None:
             held_out_loss = rows[-1]["heldout_loss"]
@@ -134,21 +152,22 @@ class Training:
         coming = stream(self.batches, reached.example // self.run.batch, self.workers)
         with (
             checkpoint.Saver(self.directory, self.run) as saver,
-            metrics.Writer(self.directory) as writer,
+            self._rows() as writer,
             self._events(first) as events,
-            tqdm(total=last, initial=first, unit="step", dynamic_ncols=True) as bar,
+            tqdm(total=last, initial=first, unit="step", dynamic_ncols=True, disable=not hosts.first()) as bar,
         ):
             if first and self._evaluates(first) and "heldout_loss" not in (row := metrics.read(self.directory)[-1]):
                 # its process was stopped while it evaluated
                 held_out_loss = self._evaluate(train_state, bar, stopping)
                 if held_out_loss is not None:
                     row = metrics.evaluated(row, held_out_loss)
-                    writer.amend(row)
+                    if writer:
+                        writer.amend(row)
                     if events:
                         events.write({name: row[name] for name in ("step", "heldout_loss")})
             self.clock = (time.perf_counter(),) * 2
             for number in range(first + 1, last + 1) if not stopping.asked else ():
-                train_state, shown = self.step(train_state, next(coming))
+                train_state, shown = self.step(train_state, self.placed(next(coming)))
                 # the step before is read only now, so that the device always has work ahead
                 if pending is not None:
                     self._keep((writer, events), bar, *pending, self._read(*pending), None)
@@ -164,7 +183,8 @@ class Training:
                     # asked once: a signal may come between two looks
                     stops = stopping.asked
                     if saves or stops:
-                        writer.sync()
+                        if writer:
+                            writer.sync()
                         saver.save(train_state, number * self.run.batch)
                     if stops:
                         break
@@ -181,8 +201,15 @@ class Training:
     def _evaluates(self, step: int) -> bool:
         return step == self.run.steps or step % self.run.evaluate_every == 0
 
+    def _rows(self) -> contextlib.AbstractContextManager[metrics.Writer | None]:
+        return metrics.Writer(self.directory) if hosts.first() else contextlib.nullcontext()
+
     def _events(self, first: int) -> contextlib.AbstractContextManager[tensorboard.Writer | None]:
-        return contextlib.nullcontext() if self.events is None else tensorboard.Writer(self.events, first)
+        return (
+            contextlib.nullcontext()
+            if self.events is None or not hosts.first()
+            else tensorboard.Writer(self.events, first)
+        )
 
     def _read(self, number: int, shown: Metrics, steps: int = 1) -> float:
         """Waits for a step; its tokens per second, those of two steps where it is waited for right after another."""
