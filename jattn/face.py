@@ -33,7 +33,10 @@ NAMES = {
 # what `jattn.nn` shows: the classes written below these folders, and functions by where they are written
 LAYERS = '"""Flax NNX layers and models, by name; each is loaded when it is first asked for."""'
 FOLDERS = ("layers", "models")
-FUNCTIONS = {"jattn.models.sampling": ("generate",)}
+FUNCTIONS = {
+    "jattn.layers.fused_feedforward": ("fuse_feed_forward",),
+    "jattn.models.sampling": ("generate",),
+}
 
 
 def slots() -> dict[str, str]:

@@ -28,6 +28,7 @@ _HOMES = {
     "SpectralNorm": "jattn.layers.reparametrizations.spectral_norm",
     "Stack": "jattn.layers.stack",
     "WeightNorm": "jattn.layers.reparametrizations.weight_norm",
+    "fuse_feed_forward": "jattn.layers.fused_feedforward",
     "generate": "jattn.models.sampling",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

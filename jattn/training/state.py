@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 
 from jattn.layers.axes import Axes, named
 from jattn.layers.buffers import Buffer
+from jattn.mechanisms import Layout
 from jattn.models.decoder import Decoder
 from jattn.part import Variables
 from jattn.training import sharding
@@ -115,11 +116,13 @@ def _names(run: Run) -> tuple[dict, dict]:
 
 
 def forward(run: Run) -> Forward:
-    """The model as `forward(variables, tokens, rng)`: logits "b t v", the record of its layers, and its state."""
+    """The model as `forward(variables, tokens, rng, layout)`: logits "b t v", the record of its layers, its state."""
     graph, axes = _graph(run), sharding.axes(run.mesh)
 
-    def apply(variables: Variables, tokens: Int[Array, "b t"], rng: Array | None = None):
-        return nnx.merge(graph, *of_model(variables))(tokens, rng=rng, axes=axes)
+    def apply(
+        variables: Variables, tokens: Int[Array, "b t"], rng: Array | None = None, layout: Layout | None = None
+    ):
+        return nnx.merge(graph, *of_model(variables))(tokens, layout=layout, rng=rng, axes=axes)
 
     return apply
 
