@@ -66,10 +66,10 @@ class Saver:
         self.quiet.enter_context(_quiet())
         return self
 
-    def __exit__(self, kind: type | None, *_) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, _) -> None:
         with self.quiet:
-            if kind is not None and hosts.several() and issubclass(kind, jax.errors.JaxRuntimeError):
-                # what is under way waits for a host that has gone
+            # what is under way would wait for a host that has gone
+            if hosts.lost(error):
                 return
             try:
                 with self._whole():
@@ -102,10 +102,9 @@ class Saver:
         try:
             yield
         except Exception as error:
-            for each in (error, error.__cause__):
-                # another host has gone, and it is no disk's fault
-                if hosts.several() and isinstance(each, jax.errors.JaxRuntimeError):
-                    raise each from None
+            # another host has gone, and it is no disk's fault
+            if hosts.lost(error):
+                raise
             raise disk.told(self.directory, error) from None
 
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -115,17 +116,28 @@ def sees(file: Path) -> None:
         time.sleep(0.1)
 
 
+def lost(error: BaseException | None) -> BaseException | None:
+    """Of an error and those that led to it, the one that the devices of several hosts raised; most often one is gone.
+
+    It has no class of its own, but begins with the name of a status, as in `UNKNOWN: Gloo AllReduce failed`.
+    """
+    # so does what a disk refuses, which names its code
+    while error is not None and not re.match(r"(?s)[A-Z_]{5,}: (?!.*os_error_code)", str(error)):
+        error = error.__cause__ or error.__context__
+    return error if several() else None
+
+
 @contextlib.contextmanager
 def watched(directory: Path) -> Iterator[None]:
-    """Turns what a device raises, most often because another host has gone, into a sentence."""
+    """Turns what the devices of several hosts raise into a sentence."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if not several():
+    except Exception as error:
+        if not (found := lost(error)):
             raise
         raise RuntimeError(
-            f"Every host must run to the end, got {_line(error)!r} on host {jax.process_index()}; what the others say "
-            f"tells why, and jattn train --resume {directory} on every host goes on from the last whole checkpoint."
+            f"Every host must run to the end, got {_line(found)!r} on host {jax.process_index()}, most often because "
+            f"another has gone; jattn train --resume {directory} on every host goes on from the last whole checkpoint."
         ) from None
 
 
@@ -158,7 +170,7 @@ def check(run: Run, axes: Axes | None) -> None:
         )
 
 
-def _rows(batch: int, place: NamedSharding) -> list[int]:
+def rows(batch: int, place: NamedSharding) -> list[int]:
     """The rows of a batch that this host's devices hold, in order."""
     cuts = place.addressable_devices_indices_map((batch,)).values()
     return sorted({row for (cut,) in cuts for row in range(batch)[cut]})
@@ -166,10 +178,10 @@ def _rows(batch: int, place: NamedSharding) -> list[int]:
 
 def mine(examples: grain.MapDataset, batch: int, place: NamedSharding) -> grain.MapDataset:
     """Of each batch the rows that this host's devices hold; `examples` go on and on."""
-    rows = _rows(batch, place)
+    own = rows(batch, place)
 
     def local(number: int) -> dict[str, np.ndarray]:
-        chosen = [examples[int(number) * batch + row] for row in rows]
+        chosen = [examples[int(number) * batch + row] for row in own]
         return {name: np.stack([each[name] for each in chosen]) for name in chosen[0]}
 
     return grain.MapDataset.range(sys.maxsize // batch).map(local)
@@ -177,13 +189,13 @@ def mine(examples: grain.MapDataset, batch: int, place: NamedSharding) -> grain.
 
 def joined(batch: int, place: NamedSharding) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
     """Makes the global batch of the rows that each host has read."""
-    rows = _rows(batch, place)
+    own = rows(batch, place)
 
     def join(held: dict[str, np.ndarray]) -> dict[str, Any]:
         def one(local: np.ndarray) -> jax.Array:
             def cut(index: tuple[slice, ...]) -> np.ndarray:
                 start, stop, _ = index[0].indices(batch)
-                first = rows.index(start)
+                first = own.index(start)
                 return local[first : first + stop - start]
 
             return jax.make_array_from_callback((batch, *local.shape[1:]), place, cut)

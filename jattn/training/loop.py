@@ -116,12 +116,12 @@ class Training:
             self.held_out = run.source.held_out(run.context)
             axes = sharding.axes(run.mesh)
         hosts.check(run, axes)
-        self.batches, self.placed = batches(examples, run.batch, run.seed), lambda batch: batch
+        self.batches, self.placed, self.place = batches(examples, run.batch, run.seed), dict, None
         if hosts.several():
             sharding.check_batch(axes, run.batch, run.accumulate)
-            place = axes.sharding("batch")
-            self.batches = hosts.mine(shuffled(examples, run.seed), run.batch, place)
-            self.placed = hosts.joined(run.batch, place)
+            self.place = axes.sharding("batch")
+            self.batches = hosts.mine(shuffled(examples, run.seed), run.batch, self.place)
+            self.placed = hosts.joined(run.batch, self.place)
         self.sample = evaluate.sample(run, self.held_out)
         self.score = evaluate.scorer(run)
         self.step = training_step(run)
@@ -266,13 +266,13 @@ class Training:
         size = evaluate.batch_size(self.run, self.held_out)
         variables = Variables(train_state.params, train_state.buffers)
 
-        def score(*arguments: Any) -> Float[Array, ""]:
+        def score(*arguments: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
             if asked():
                 raise _Stopped
             return self.score(*arguments)
 
         try:
-            loss = evaluate.loss_on(score, variables, self.held_out, numbers, size)
+            loss = evaluate.loss_on(score, variables, self.held_out, numbers, size, self.place)
         except _Stopped:
             return None
         bar.set_description("")
