@@ -71,11 +71,12 @@ def kept(words: Sequence[str]) -> int:
     if asked:
         print("\nStopped; what was written until then is kept.", file=sys.stderr)
         return 130
+    status = process.returncode
+    how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
     directory = _option(words, "dir") or _option(words, "resume") or "DIR"
     print(
-        f"\nEvery host must run to the end, got {signal.Signals(-process.returncode).name} in this one's process, most "
-        f"often because another host has gone; jattn train --resume {directory} on every host goes on from the last "
-        f"whole checkpoint.",
+        f"\nEvery host must run to the end, got {how} in this one's process, most often because another host has gone; "
+        f"jattn train --resume {directory} on every host goes on from the last whole checkpoint.",
         file=sys.stderr,
     )
     return 1

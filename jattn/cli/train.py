@@ -99,9 +99,9 @@ def command(held: Train, found: dict, asks: bool) -> int:
     go, place = (loop.fit, chosen.dir or runs.place()) if chosen.resume is None else (loop.resume, chosen.resume)
     with hosts.watched(Path(place)):
         summary = go(run, Path(place), workers=chosen.workers, events=events)
-    if hosts.first():
-        print(summary)
-    hosts.end()
+        if hosts.first():
+            print(summary)
+        hosts.end()
     return 0
 
 

@@ -46,16 +46,20 @@ def test_a_command_keeps_its_words_and_its_exit_code(capfd):
     assert "Alibi" in capfd.readouterr().out
 
 
-def test_options_are_refused_by_the_kept_process(capfd):
-    assert cli.main(["train", "--hosts.coordinator", "here", "--dir", "run"]) == 2
-    assert capfd.readouterr().err.splitlines()[-1].startswith("--hosts.coordinator takes HOST:PORT")
+def test_hosts_train_in_a_kept_process_which_has_every_word(stand_in, capfd):
+    stand_in("print(sys.argv[4:], flush=True)\nend.send(bytes([7]))")
+    words = ["train", "--hosts.coordinator", "here:1", "--dir=my run", "--text", "a", "b"]
+    assert cli.main(words) == 7 and capfd.readouterr().out == f"{words}\n"
 
 
-def test_one_that_is_killed_is_told_of_in_a_sentence(stand_in, capfd):
-    stand_in("os.kill(os.getpid(), signal.SIGABRT)")
+@pytest.mark.parametrize(
+    "ends, how", [("os.kill(os.getpid(), signal.SIGABRT)", "SIGABRT"), ("os._exit(1)", "exit code 1")]
+)
+def test_one_that_is_ended_is_told_of_in_a_sentence(ends, how, stand_in, capfd):
+    stand_in(ends)
     assert guard.kept(["train", "--steps", "3", "--dir=my/run"]) == 1
     told = capfd.readouterr().err.splitlines()
-    assert told[0] == "" and told[1].startswith("Every host must run to the end, got SIGABRT in this one's process")
+    assert told[0] == "" and told[1].startswith(f"Every host must run to the end, got {how} in this one's process")
     assert "jattn train --resume my/run on every host" in told[1] and len(told) == 2
 
 

@@ -19,7 +19,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jattn import catalogue
 from jattn.training import checkpoint, hosts, lock, loop, metrics
-from jattn.training.sources.dataset import Dataset
 from jattn.training.sources.text import Text
 from jattn.training.stopping import Stopping
 from jattn.training.windows import batches, shuffled
@@ -27,8 +26,6 @@ from tests.training import kills
 
 HOME = Path(__file__).parents[2]
 TINY = "--model.width 8 --model.depth 1 --context 8 --batch 4 --steps 4 --evaluate-every 2 --checkpoint-every 2".split()
-# a save takes as long as several steps
-LONG = [*kills.OPTIONS, "--steps", "100", "--checkpoint-every", "10"]
 LONGEST_SECONDS = 200
 
 
@@ -124,16 +121,22 @@ def one_sentence_of_the_end(error, directory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The directory of a run of 100 steps on two hosts that nobody disturbed."""
+def long(text):
+    """The options of a run of 100 steps, whose saves take as long as several of them."""
+    return [*kills.OPTIONS, "--steps", "100", "--checkpoint-every", "10", "--text", text]
+
+
+@pytest.fixture(scope="module")
+def whole(long, tmp_path_factory):
+    """The directory of that run on two hosts that nobody disturbed."""
     home = tmp_path_factory.mktemp("whole") / "run"
-    good(*pair(*LONG, "--dir", home))
+    good(*pair(*long, "--dir", home))
     return home
 
 
-def cut_off(home, killed):
+def cut_off(long, home, killed):
     """Begins that run again and kills a host while it saves; what each host says."""
-    both = pair(*LONG, "--dir", home)
+    both = pair(*long, "--dir", home)
     saving(home, 40)
     os.kill(kept(both[killed]), signal.SIGKILL)
     struck = time.monotonic()
@@ -144,9 +147,9 @@ def cut_off(home, killed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_host_that_is_killed_ends_the_other_and_nothing_is_lost(whole, tmp_path, killed):
+def test_a_host_that_is_killed_ends_the_other_and_nothing_is_lost(long, whole, tmp_path, killed):
     home = tmp_path / "run"
-    for code, _, error in cut_off(home, killed):
+    for code, _, error in cut_off(long, home, killed):
         assert code in (1, 2)
         one_sentence_of_the_end(error, home)
     (said, _), _ = good(*pair("--resume", home))
@@ -155,18 +158,18 @@ def test_a_host_that_is_killed_ends_the_other_and_nothing_is_lost(whole, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words, devices", [((), 1), (("--mesh.fsdp", 2, "--mesh.tensor", 2), 4)])
-def test_one_process_goes_on_with_what_two_hosts_saved(whole, tmp_path, words, devices):
+@pytest.mark.parametrize("words, devices", [((), 1), (("--mesh.fsdp", 2), 2)])
+def test_one_process_goes_on_with_what_two_hosts_saved(long, whole, tmp_path, words, devices):
     home = tmp_path / "run"
-    cut_off(home, 1)
+    cut_off(long, home, 1)
     good(train("--resume", home, *words, devices=devices))
     np.testing.assert_allclose(losses(home), losses(whole), rtol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", [0, 1])
-def test_a_host_that_falls_silent_ends_the_other(tmp_path, frozen):
-    both = pair(*LONG, "--dir", tmp_path)
+def test_a_host_that_falls_silent_ends_the_other(long, tmp_path, frozen):
+    both = pair(*long, "--dir", tmp_path)
     saving(tmp_path, 10)
     child = kept(both[frozen])
     os.kill(child, signal.SIGSTOP)
@@ -182,8 +185,8 @@ def test_a_host_that_falls_silent_ends_the_other(tmp_path, frozen):
 
 
 @pytest.mark.slow
-def test_a_host_ends_with_the_process_that_keeps_it(tmp_path):
-    both = pair(*LONG, "--dir", tmp_path)
+def test_a_host_ends_with_the_process_that_keeps_it(long, tmp_path):
+    both = pair(*long, "--dir", tmp_path)
     saving(tmp_path, 10)
     child = kept(both[0])
     both[0].kill()
@@ -274,7 +277,6 @@ def test_data_of_one_shard_is_refused_by_two_hosts(shakespeare_folder, tmp_path)
     data = ("--dataset", "jattn_shakespeare", "--data-dir", shakespeare_folder)
     for code, _, error in ended(*pair(*TINY, *data, "--dir", tmp_path / "run")):
         assert code == 2 and "must have a shard for each of the 2 hosts, got 1; prepare" in error.splitlines()[-1]
-    assert Dataset("jattn_shakespeare", str(shakespeare_folder)).shards() == 1
 
 
 READS = """
@@ -344,6 +346,20 @@ def test_one_host_is_asked_at_once_and_agrees_with_itself():
     assert hosts.words("own") == ["own"] and hosts.same([3, None]) == [3, None] and hosts.first()
     with pytest.raises(OSError, match="refused"), hosts.together():
         raise OSError("refused")
+
+
+def test_what_devices_raise_is_told_from_what_a_disk_refuses(monkeypatch, tmp_path):
+    gone = ValueError("UNKNOWN: Gloo AllReduce failed: Connection closed by peer\nmore")
+    led = TimeoutError("Timed out while waiting")
+    led.__cause__ = gone
+    assert hosts.lost(gone) is None
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    assert hosts.lost(gone) is gone and hosts.lost(led) is gone
+    assert hosts.lost(None) is None and hosts.lost(OSError("A run must be able to write")) is None
+    assert hosts.lost(ValueError("RESOURCE_EXHAUSTED: Error writing\n [os_error_code='28']")) is None
+    with pytest.raises(RuntimeError, match="got 'UNKNOWN: .* by peer' on host 0, .*--resume .* on every host"):
+        with hosts.watched(tmp_path):
+            raise led
 
 
 def test_what_is_read_by_rows_is_joined_to_the_batch(text):
