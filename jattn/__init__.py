@@ -17,6 +17,7 @@ _HOMES = {
     "attention_weights": "jattn.mechanisms.weights",
     "catalogue": "jattn",
     "causal_ceiling": "jattn.mechanisms.entropy_bands",
+    "cost": "jattn.costs.count",
     "dot_product_attention": "jattn.mechanisms.dot_product",
     "entropy_bands": "jattn.mechanisms.entropy_bands",
     "entropy_lower_bound": "jattn.mechanisms.entropy_bound",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jattn import catalogue, extras
-from jattn.cli import bench, evaluate, guard, plan, plot, sample, sweep, train
+from jattn.cli import bench, cost, evaluate, guard, plan, plot, sample, sweep, train
 
 COMMANDS: dict[str, tuple[type, Callable[[Any, dict, bool], int]]] = {
     "train": (train.Train, train.command),
@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, dict, bool], int]]] = {
     "sample": (sample.Sample, sample.command),
     "plot": (plot.Plot, plot.command),
     "plan": (plan.Plan, plan.command),
+    "cost": (cost.Cost, cost.command),
     "bench": (bench.Bench, bench.command),
     "sweep": (sweep.Sweep, sweep.command),
 }
