@@ -75,8 +75,9 @@ def kept(words: Sequence[str]) -> int:
     how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
     directory = _option(words, "dir") or _option(words, "resume") or "DIR"
     print(
-        f"\nEvery host must run to the end, got {how} in this one's process, most often because another host has gone; "
-        f"jattn train --resume {directory} on every host goes on from the last whole checkpoint.",
+        f"\nEvery host must run to the end, got {how} in this one's process, most often because another has gone, or "
+        f"has not come within five minutes; jattn train --resume {directory} on every host goes on from the last whole "
+        f"checkpoint.",
         file=sys.stderr,
     )
     return 1
