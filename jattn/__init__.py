@@ -18,6 +18,7 @@ _HOMES = {
     "catalogue": "jattn",
     "causal_ceiling": "jattn.mechanisms.entropy_bands",
     "dot_product_attention": "jattn.mechanisms.dot_product",
+    "entropy_abf": "jattn.mechanisms.entropy_abf",
     "entropy_bands": "jattn.mechanisms.entropy_bands",
     "entropy_lower_bound": "jattn.mechanisms.entropy_bound",
     "entropy_penalty": "jattn.mechanisms.entropy_penalty",
