@@ -19,6 +19,7 @@ _HOMES = {
     "causal_ceiling": "jattn.mechanisms.entropy_bands",
     "cost": "jattn.costs.count",
     "dot_product_attention": "jattn.mechanisms.dot_product",
+    "entropy_abf": "jattn.mechanisms.entropy_abf",
     "entropy_bands": "jattn.mechanisms.entropy_bands",
     "entropy_lower_bound": "jattn.mechanisms.entropy_bound",
     "entropy_penalty": "jattn.mechanisms.entropy_penalty",

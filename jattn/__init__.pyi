@@ -15,6 +15,7 @@ from jattn.mechanisms.attention import Attention as Attention
 from jattn.mechanisms.attention import attend as attend
 from jattn.mechanisms.dot_product import dot_product_attention as dot_product_attention
 from jattn.mechanisms.entropy import attention_entropy as attention_entropy
+from jattn.mechanisms.entropy_abf import entropy_abf as entropy_abf
 from jattn.mechanisms.entropy_bands import causal_ceiling as causal_ceiling
 from jattn.mechanisms.entropy_bands import entropy_bands as entropy_bands
 from jattn.mechanisms.entropy_bound import entropy_lower_bound as entropy_lower_bound

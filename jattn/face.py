@@ -23,6 +23,7 @@ NAMES = {
     "jattn.mechanisms.attention": ("Attention", "attend"),
     "jattn.mechanisms.dot_product": ("dot_product_attention",),
     "jattn.mechanisms.entropy": ("attention_entropy",),
+    "jattn.mechanisms.entropy_abf": ("entropy_abf",),
     "jattn.mechanisms.entropy_bands": ("causal_ceiling", "entropy_bands"),
     "jattn.mechanisms.entropy_bound": ("entropy_lower_bound",),
     "jattn.mechanisms.entropy_penalty": ("entropy_penalty",),
