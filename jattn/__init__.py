@@ -28,6 +28,7 @@ _HOMES = {
     "merge": "jattn.engines.merge",
     "nn": "jattn",
     "normalizers": "jattn",
+    "parallel_attention": "jattn.mechanisms.parallel_attention",
     "part": "jattn",
     "plan": "jattn.planning.plan",
     "positions": "jattn",

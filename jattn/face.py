@@ -28,6 +28,7 @@ NAMES = {
     "jattn.mechanisms.entropy_bound": ("entropy_lower_bound",),
     "jattn.mechanisms.entropy_penalty": ("entropy_penalty",),
     "jattn.mechanisms.explain": ("explain",),
+    "jattn.mechanisms.parallel_attention": ("parallel_attention",),
     "jattn.mechanisms.weights": ("attention_weights",),
     "jattn.planning.plan": ("plan",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),

@@ -155,6 +155,10 @@ CASES = {
         lambda entropy, share: jattn.entropy_penalty(entropy, share, jnp.ones((1, 1, 1, 1))),
         (shape(2, BATCH, TOKENS, HEADS, dtype=jnp.float32), shape(2, HEADS, dtype=jnp.float32)),
     ),
+    "parallel_attention": lambda: (
+        lambda q, k: jattn.parallel_attention(q, [(k[:, :100], k[:, :100]), (k[:, 100:], k[:, 100:])], kept=1),
+        (QUERY, KEY),
+    ),
     "sigma_reparam": lambda: (jattn.sigma_reparam, [shape(*each, dtype=jnp.float32) for each in ((9, 5), (), (5,))]),
     "merge": merging,
     "attention_fn, linen": linen_layer,
