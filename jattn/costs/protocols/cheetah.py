@@ -4,6 +4,7 @@ Source: measured with spu 0.9.5 (CHEETAH, FM64, one division a row: `enable_opti
 a call on 128 x 128 numbers makes both parties send beyond one on 16 x 32, shared evenly, all phases together. What each
 run sends before it begins, up to ten megabytes of keys, is thus left out; messages are cut to a size, so that there are
 more of them for larger arrays. Products have no price: at the sizes measured keys hide what they take.
+"""
 
 from jattn.costs.protocols import Measured, Protocol
 
