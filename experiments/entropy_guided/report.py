@@ -47,21 +47,26 @@ def loss(held: dict[str, Any]) -> float:
     return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
-def at(found: Found, name: str) -> dict[float, list[dict[str, Any]]] | None:
-    """The results of a block by rate, of all seeds; None where one is missing."""
+def at(found: Found, name: str, seeds: tuple[int, ...] = RUN.SEEDS) -> dict[float, list[dict[str, Any]]] | None:
+    """The results of a block by rate, of these seeds; None where one is missing."""
     cells = dict(zip(RUN.CELLS, found.held, strict=True))
-    held = {rate: [cells[name, rate, seed] for seed in RUN.SEEDS] for rate in RUN.RATES}
-    return None if any(each is None for seeds in held.values() for each in seeds) else held
+    held = {rate: [cells[name, rate, seed] for seed in seeds] for rate in RUN.RATES}
+    return None if any(each is None for results in held.values() for each in results) else held
 
 
-def best(found: Found, name: str) -> Arm | None:
+def best(found: Found, name: str, seeds: tuple[int, ...] = RUN.SEEDS) -> Arm | None:
     """Of the rates the one with the least mean loss over the seeds; the first where all diverge."""
-    if (held := at(found, name)) is None:
+    if not seeds or (held := at(found, name, seeds)) is None:
         return None
-    means = {rate: float(np.mean([loss(each) for each in seeds])) for rate, seeds in held.items()}
+    means = {rate: float(np.mean([loss(each) for each in results])) for rate, results in held.items()}
     rate = min(means, key=means.__getitem__)
     shown = [each["points"][-1]["entropy"] for each in held[rate] if "diverged" not in each["reached"]]
     return Arm(rate, [loss(each) for each in held[rate]], [np.array(each) for each in shown], means[rate])
+
+
+def so_far(found: Found, name: str) -> Arm | None:
+    """The same of those seeds from which every rate has run, for tables and picture alone."""
+    return best(found, name, tuple(seed for seed in RUN.SEEDS if at(found, name, (seed,))))
 
 
 def shares(arm: Arm) -> np.ndarray:
@@ -146,14 +151,15 @@ def text(found: Found) -> str:
     lines += ["", "### Losses", "", *row(*columns, head="head")]
     cells = dict(zip(RUN.CELLS, found.held, strict=True))
     for name in RUN.ARMS:
-        arm, published = best(found, name), PAPER.get(name, PAPER_STATIC.get(name))
+        arm, published = so_far(found, name), PAPER.get(name, PAPER_STATIC.get(name))
         paper = "" if published is None else f"{published:.3g}" if name in PAPER else f"{published:.3f}, smaller model"
         if arm is None:
             there = [cells[name, rate, seed] is not None for rate in RUN.RATES for seed in RUN.SEEDS]
             lines += row(name, "", f"{sum(there)} of {len(there)} runs", "", paper)
         else:
             told = " ".join(map(shown, arm.losses))
-            lines += row(name, f"{arm.rate:g}", told, shown(math.exp(arm.mean)), paper)
+            edge = ", the grid's end" if arm.rate in (RUN.RATES[0], RUN.RATES[-1]) else ""
+            lines += row(name, f"{arm.rate:g}{edge}", told, shown(math.exp(arm.mean)), paper)
     lines += [
         "",
         "### By rate, mean over the seeds that are there",
@@ -166,9 +172,14 @@ def text(found: Found) -> str:
         lines += row(name, *(f"{shown(np.mean(seeds))} ({len(seeds)})" if seeds else "–" for seeds in there))
     ceiling = causal_ceiling(RUN.CONTEXT)
     columns = ("block", *BANDS, f"largest entropy (ceiling {ceiling:.3f})", "paper, overloaded")
-    lines += ["", "### Heads by quarter of their model's largest entropy, all seeds", "", *row(*columns, head="head")]
+    lines += [
+        "",
+        "### Heads by quarter of their model's largest entropy, at the best rate",
+        "",
+        *row(*columns, head="head"),
+    ]
     for name in RUN.ARMS:
-        arm = best(found, name)
+        arm = so_far(found, name)
         if arm is not None and arm.entropy:
             top = " ".join(f"{each.max():.2f}" for each in arm.entropy)
             paper = f"{PAPER_OVERLOADED[name]:.0%}" if name in PAPER_OVERLOADED else ""
@@ -199,18 +210,18 @@ def picture(found: Found) -> Figure:
     losses.set_yticks(range(len(names)), names)
     losses.invert_yaxis()
     losses.legend(fontsize="small")
-    reached = {name: arm for name in names if (arm := best(found, name)) is not None and arm.entropy}
+    reached = {name: arm for name in names if (arm := so_far(found, name)) is not None and arm.entropy}
     colors = ("tab:blue", "tab:cyan", "tab:olive", "tab:red")
     left = np.zeros(len(reached))
     for band, color in zip(range(len(BANDS)), colors, strict=True):
         width = np.array([shares(arm)[band] for arm in reached.values()])
         bands.barh(range(len(reached)), width, left=left, color=color, label=BANDS[band])
         left += width
-    bands.set(xlabel="share of heads, all seeds, at the best rate", title="quarter of the model's largest entropy")
+    bands.set(xlabel="share of heads at the best rate", title="quarter of the model's largest entropy")
     bands.set_yticks(range(len(reached)), list(reached))
     bands.invert_yaxis()
     if reached:
-        bands.legend(fontsize="small", loc="lower left")
+        bands.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(BANDS))
     for number, name in enumerate(names):
         held = [[loss(each) for seed in RUN.SEEDS if (each := cells[name, rate, seed])] for rate in RUN.RATES]
         means = [(rate, np.mean(seeds)) for rate, seeds in zip(RUN.RATES, held, strict=True) if seeds]

@@ -133,7 +133,9 @@ def missing(named: str | Path | None = None) -> str | None:
 def exported(function: Callable, *arguments: Any) -> tuple[str, list[np.ndarray]]:
     """The function as the text of an HLO module, and its arguments as a flat list."""
     lowered = jax.jit(function, keep_unused=True).trace(*arguments).lower(lowering_platforms=("cpu",))
-    return lowered.compiler_ir("hlo").as_hlo_text(), [np.asarray(leaf) for leaf in jax.tree.leaves(arguments)]
+    # left out by default, constants of more than a few numbers would be read as anything
+    text = lowered.compiler_ir("hlo").as_hlo_text(print_large_constants=True)
+    return text, [np.asarray(leaf) for leaf in jax.tree.leaves(arguments)]
 
 
 def measure(
