@@ -7,7 +7,7 @@ from jattn.cli import runs
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    """Measures the loss of a checkpoint on held-out text, in nats per byte."""
+    """Measures the loss of a checkpoint on what is held out, in nats, and its accuracy where one is right or wrong."""
 
     dir: str | None = None
     text: tuple[str, ...] = ()
@@ -15,7 +15,7 @@ class Eval:
 
 
 def command(held: Eval, found: dict, asks: bool) -> int:
-    """Prints the loss on the held-out text, or on other files."""
+    """Prints the loss on what is held out, or on other files."""
     if (chosen := runs.built(held, found, asks, "eval")) is None:
         return 0
     home = runs.directory(chosen.dir)
@@ -34,7 +34,9 @@ def command(held: Eval, found: dict, asks: bool) -> int:
         examples = run.source.held_out(run.context)
     size = evaluate.batch_size(run, examples)
     numbers = evaluate.whole(examples)
-    loss = evaluate.loss_on(evaluate.scorer(run), variables, examples, numbers, size)
+    found = evaluate.means_on(evaluate.scorer(run), variables, examples, numbers, size)
     share = "" if len(numbers) == len(examples) else f"{len(numbers):,} of {len(examples):,} windows of "
-    print(f"{loss:.4f} nats per {run.source.unit} on {share}{', '.join(chosen.text) or 'the held-out text'}")
+    where = ", ".join(chosen.text) or f"the held-out {run.source.unit}s"
+    right = f", {found['accuracy']:.2%} right" if "accuracy" in found else ""
+    print(f"{found['loss']:.4f} nats per {run.source.unit}{right}, on {share}{where}")
     return 0

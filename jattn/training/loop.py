@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Training:
         examples = run.source.train(run.context, run.seed)
         if run.batch > len(examples):
             raise ValueError(
-                f"Run.batch must be at most the {len(examples)} windows of the training text, got {run.batch}; take a "
+                f"Run.batch must be at most the {len(examples)} training examples, got {run.batch}; take a "
                 f"smaller one, or a smaller context."
             )
         self.batches = batches(examples, run.batch, run.seed)
@@ -106,8 +107,11 @@ class Training:
             like = state.of_model(Variables(fresh.params, fresh.buffers))
             found = checkpoint.weights(Path(self.run.init_from), like)
             fresh = fresh._replace(params=fresh.params | found.params, buffers=found.buffers)
-        shape = jax.ShapeDtypeStruct((self.run.batch, self.run.context), np.int32)
-        jax.eval_shape(state.forward(self.run), Variables(fresh.params, fresh.buffers), shape)
+        # what model, objective and source would refuse of one another
+        outline = self.run.source.outline(self.run.context)
+        batch = {name: jax.ShapeDtypeStruct((self.run.batch, *x.shape), x.dtype) for name, x in outline.items()}
+        keyed = partial(self.run.objective, state.forward(self.run), rng=state.key(self.run, state.STEPS))
+        jax.eval_shape(lambda *given: keyed(*given)[0], Variables(fresh.params, fresh.buffers), batch)
         return Restored(fresh, 0)
 
     def finish(self, reached: Restored) -> Summary:
@@ -190,8 +194,8 @@ class Training:
         now, (earlier, before) = time.perf_counter(), self.clock
         self.clock = before, now
         if steps == 2 and earlier < before:
-            return 2 * self.run.batch * self.run.context / (now - earlier)
-        return self.run.batch * self.run.context / (now - before)
+            return 2 * self.run.batch * self.run.tokens / (now - earlier)
+        return self.run.batch * self.run.tokens / (now - before)
 
     def _keep(
         self,
