@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import subjects
 from flax import nnx
-from side_by_side import OUTER, PAPER
+from side_by_side import ORDER, OUTER, PAPER
 from whole_rows import WEIGHTS
 
 from jattn.benchmarks import report
@@ -134,9 +134,10 @@ def replacements(bench: Bench) -> Iterable[Task]:
 
 
 def paper_blocks(bench: Bench) -> Iterable[Task]:
-    """Whole blocks at the paper's shape; those first whose communication it prints."""
+    """Whole blocks at the paper's shape, those first that the rules weigh."""
     settings = Setting("semi2k", "once"), Setting("aby3", "once"), Setting("semi2k", "broadcast")
-    for name, setting in itertools.product(sorted(BLOCKS, key=lambda name: name not in PAPER), settings):
+    weighed = (ORDER[0], ORDER[-1], *ORDER[1:-1], *PAPER)
+    for name, setting in itertools.product(dict.fromkeys((*weighed, *BLOCKS)), settings):
         yield bench.task(name, functools.partial(subjects.block, name, bench.sizes.paper), setting)
 
 

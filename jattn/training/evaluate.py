@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
 from jattn.part import Variables
-from jattn.training import sharding, state
+from jattn.training import hosts, sharding, state
 from jattn.training.objectives import Batch
 from jattn.training.run import Run
 from jattn.training.sources import Examples
@@ -38,26 +39,50 @@ def scorer(run: Run) -> Score:
 
 
 def means_on(
-    score: Score, variables: Variables, examples: Examples, numbers: Iterable[int], size: int
+    score: Score,
+    variables: Variables,
+    examples: Examples,
+    numbers: Iterable[int],
+    size: int,
+    place: NamedSharding | None = None,
 ) -> dict[str, float]:
-    """The means of what is scored in the examples with these numbers, `size` of them a call."""
+    """The means of what is scored in the examples with these numbers, `size` of them a call.
+
+    Of several hosts, to which `place` deals the examples of a call, each reads its own.
+    """
     totals: dict[str, float] = {}
     count = 0.0
     numbers = list(numbers)
+    rows, put = (range(size), dict) if place is None else (hosts.rows(size, place), hosts.joined(size, place))
     for start in range(0, len(numbers), size):
-        some = numbers[start : start + size]
-        chosen = [examples[number] | {"number": np.uint32(number % 2**32)} for number in some]
-        # the last call is filled up with examples that do not count, so that one shape is compiled
-        chosen += [jax.tree.map(np.zeros_like, chosen[0])] * (size - len(chosen))
-        sums, counted = score(variables, {name: np.stack([each[name] for each in chosen]) for name in chosen[0]})
+        sums, counted = score(variables, put(_read(examples, numbers[start : start + size], rows)))
         totals = {name: totals.get(name, 0.0) + float(each) for name, each in sums.items()}
         count += float(counted)
     return {name: total / count for name, total in totals.items()}
 
 
-def loss_on(score: Score, variables: Variables, examples: Examples, numbers: Iterable[int], size: int) -> float:
+def loss_on(
+    score: Score,
+    variables: Variables,
+    examples: Examples,
+    numbers: Iterable[int],
+    size: int,
+    place: NamedSharding | None = None,
+) -> float:
     """The mean loss of what is scored in the examples with these numbers, in nats."""
-    return means_on(score, variables, examples, numbers, size)["loss"]
+    return means_on(score, variables, examples, numbers, size, place)["loss"]
+
+
+def _read(examples: Examples, numbers: list[int], rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """These rows of a call; it is filled up with examples that do not count, so that one shape is compiled."""
+    chosen = {row: examples[numbers[row]] for row in rows if row < len(numbers)}
+    # of the last call a host may have none
+    like = next(iter(chosen.values())) if chosen else examples[numbers[0]]
+    blank = {name: np.zeros_like(array) for name, array in like.items()}
+    read = {name: np.stack([chosen.get(row, blank)[name] for row in rows]) for name in like}
+    # what is drawn for an example depends on its number
+    number = [numbers[row] % 2**32 if row < len(numbers) else 0 for row in rows]
+    return read | {"number": np.array(number, np.uint32)}
 
 
 def batch_size(run: Run, examples: Examples) -> int:

@@ -53,3 +53,7 @@ class Source(Part):
     def held_out(self, context: int) -> Examples:
         """Examples that score all that is held out once; of a text, `scored` "context" says which tokens count."""
         raise NotImplementedError
+
+    def shards(self) -> int | None:
+        """The files that the training examples lie in, of which each host needs one; None where one file serves all."""
+        return None
