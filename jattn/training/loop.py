@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from jattn.part import Variables
