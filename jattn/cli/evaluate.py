@@ -49,8 +49,8 @@ def command(held: Eval, found: dict, asks: bool) -> int:
     means = evaluate.means_on(evaluate.scorer(run), variables, examples, numbers, size)
     share = "" if len(numbers) == len(examples) else f"{len(numbers):,} of {len(examples):,} windows of "
     where = ", ".join(chosen.text) or f"the held-out {run.source.unit}s"
-    right = f", {means['accuracy']:.2%} right" if "accuracy" in means else ""
-    print(f"{means['loss']:.4f} nats per {run.source.unit}{right}, on {share}{where}")
+    right = f" and {means['accuracy']:.2%} right" if "accuracy" in means else ""
+    print(f"{means['loss']:.4f} nats per {run.source.unit}{right} on {share}{where}")
     return 0
 
 
