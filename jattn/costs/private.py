@@ -143,8 +143,9 @@ def measure(
 ) -> Measured:
     """Runs the function with all arguments secret, every party in one process, which send what they would elsewhere.
 
-    Arrays that the function closes over are public. Bytes and messages do not depend on the values. `python` is as in
-    `interpreter`. Raises RuntimeError for what SPU refuses.
+    Arrays that the function closes over are public. Bytes and messages do not depend on the values; under aby3 chance
+    deals them among the parties, under cheetah bytes differ by what compression saves. `python` is as in `interpreter`.
+    Raises RuntimeError for what SPU refuses.
     """
     runs_it, protocol = interpreter(python), PROTOCOLS[setting.protocol]
     hlo, flat = exported(function, *arguments)

@@ -1,6 +1,7 @@
 """The published columns of counts and FLOPs, for every preset and all four settings of the tables."""
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -24,6 +25,8 @@ PRESETS = {
     "SM": (0, None), "SM+ScFFN": (0, None), "SM+ScFuFFN": (0, None), "SM(t)+ScFuFFN": (0, None),
     "EReg(SM(t)+ScFuFFN)": (0, None),
 }  # fmt: skip
+# two names share one model
+blocks = functools.cache(decoder.blocks)
 ACTIVATIONS = ("gelu", "silu", "relu", "tanh", "erf", "logistic")
 
 
@@ -50,7 +53,7 @@ def config_of(name, depth, tokens, pruned):
 @pytest.mark.parametrize("name, depth, tokens, pruned, feed_forward, attention", list(rows()))
 def test_counts_and_flops_are_the_published_ones(name, depth, tokens, pruned, feed_forward, attention):
     config = config_of(name, depth, tokens, pruned)
-    made = decoder.blocks(config, tokens)
+    made = blocks(config, tokens)
     norms, activation = PRESETS[name]
     assert made.shapes("softmax") == {(tokens, tokens): 12 * depth}
     assert made.shapes("layer_norm") == ({(tokens, 768): norms * depth} if norms else {})
