@@ -176,7 +176,7 @@ def scored(bench: Bench, planned: names.Planned, setting: Setting) -> dict:
     examples = run.source.held_out(run.context)
     chosen = [examples[n * len(examples) // bench.sizes.windows] for n in range(bench.sizes.windows)]
     tokens, scores = (np.stack([example[part] for example in chosen]) for part in ("tokens", "scored"))
-    model = nnx.merge(nnx.graphdef(state.decoder(run)), variables.params, variables.buffers)
+    model = nnx.merge(nnx.graphdef(state.network(run)), variables.params, variables.buffers)
     subject = subjects.decoder(model, tokens[:, :-1])
     found, plain = bench.found(subject, setting), np.asarray(jax.jit(subject.function)(*subject.arguments))
     return {

@@ -11,7 +11,7 @@ ATTENTION = "model.attention."
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    """Measures the loss of a checkpoint on held-out text, in nats per byte.
+    """Measures the loss of a checkpoint on what is held out, in nats, and its accuracy where one is right or wrong.
 
     With another context, or another attention by any option --model.attention..., it is read otherwise than it was
     trained.
@@ -46,9 +46,11 @@ def command(held: Eval, found: dict, asks: bool) -> int:
         examples = run.source.held_out(run.context)
     size = evaluate.batch_size(run, examples)
     numbers = evaluate.whole(examples)
-    loss = evaluate.loss_on(evaluate.scorer(run), variables, examples, numbers, size)
+    means = evaluate.means_on(evaluate.scorer(run), variables, examples, numbers, size)
     share = "" if len(numbers) == len(examples) else f"{len(numbers):,} of {len(examples):,} windows of "
-    print(f"{loss:.4f} nats per {run.source.unit} on {share}{', '.join(chosen.text) or 'the held-out text'}")
+    where = ", ".join(chosen.text) or f"the held-out {run.source.unit}s"
+    right = f" and {means['accuracy']:.2%} right" if "accuracy" in means else ""
+    print(f"{means['loss']:.4f} nats per {run.source.unit}{right} on {share}{where}")
     return 0
 
 

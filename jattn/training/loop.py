@@ -3,12 +3,12 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from jattn.part import Variables
@@ -110,7 +110,7 @@ class Training:
             examples = run.source.train(run.context, run.seed)
             if run.batch > len(examples):
                 raise ValueError(
-                    f"Run.batch must be at most the {len(examples)} windows of the training text, got {run.batch}; "
+                    f"Run.batch must be at most the {len(examples)} training examples, got {run.batch}; "
                     f"take a smaller one, or a smaller context."
                 )
             self.held_out = run.source.held_out(run.context)
@@ -137,8 +137,11 @@ class Training:
                 found = checkpoint.weights(Path(self.run.init_from), like)
             found = jax.tree.map(sharding.put, found, jax.tree.map(lambda array: array.sharding, like))
             fresh = fresh._replace(params=fresh.params | found.params, buffers=found.buffers)
-        shape = jax.ShapeDtypeStruct((self.run.batch, self.run.context), np.int32)
-        jax.eval_shape(state.forward(self.run), Variables(fresh.params, fresh.buffers), shape)
+        # what model, objective and source would refuse of one another
+        outline = self.run.source.outline(self.run.context)
+        batch = {name: jax.ShapeDtypeStruct((self.run.batch, *x.shape), x.dtype) for name, x in outline.items()}
+        keyed = partial(self.run.objective, state.forward(self.run), rng=state.key(self.run, state.STEPS))
+        jax.eval_shape(lambda *given: keyed(*given)[0], Variables(fresh.params, fresh.buffers), batch)
         return Restored(fresh, 0)
 
     def finish(self, reached: Restored) -> Summary:
@@ -240,8 +243,8 @@ class Training:
         now, (earlier, before) = time.perf_counter(), self.clock
         self.clock = before, now
         if steps == 2 and earlier < before:
-            return 2 * self.run.batch * self.run.context / (now - earlier)
-        return self.run.batch * self.run.context / (now - before)
+            return 2 * self.run.batch * self.run.tokens / (now - earlier)
+        return self.run.batch * self.run.tokens / (now - before)
 
     def _keep(
         self,
@@ -266,7 +269,7 @@ class Training:
         size = evaluate.batch_size(self.run, self.held_out)
         variables = Variables(train_state.params, train_state.buffers)
 
-        def score(*arguments: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        def score(*arguments: Any) -> tuple:
             if asked():
                 raise _Stopped
             return self.score(*arguments)
