@@ -28,6 +28,7 @@ _HOMES = {
     "nn": "jattn",
     "normalizers": "jattn",
     "parallel_attention": "jattn.mechanisms.parallel_attention",
+    "parallel_context": "jattn.mechanisms.parallel_context",
     "part": "jattn",
     "plan": "jattn.planning.plan",
     "positions": "jattn",
