@@ -31,6 +31,7 @@ _HOMES = {
     "parallel_context": "jattn.mechanisms.parallel_context",
     "part": "jattn",
     "plan": "jattn.planning.plan",
+    "pools": "jattn",
     "positions": "jattn",
     "scores": "jattn",
     "sigma_reparam": "jattn.layers.reparametrizations.sigma_reparam",

@@ -4,6 +4,7 @@ from jattn import masks as masks
 from jattn import nn as nn
 from jattn import normalizers as normalizers
 from jattn import part as part
+from jattn import pools as pools
 from jattn import positions as positions
 from jattn import scores as scores
 from jattn.engines.merge import merge as merge
