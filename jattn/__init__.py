@@ -17,6 +17,7 @@ _HOMES = {
     "attention_weights": "jattn.mechanisms.weights",
     "catalogue": "jattn",
     "causal_ceiling": "jattn.mechanisms.entropy_bands",
+    "cost": "jattn.costs.count",
     "dot_product_attention": "jattn.mechanisms.dot_product",
     "entropy_abf": "jattn.mechanisms.entropy_abf",
     "entropy_bands": "jattn.mechanisms.entropy_bands",

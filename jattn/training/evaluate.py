@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
 from jattn.part import Variables
-from jattn.training import sharding, state
+from jattn.training import hosts, sharding, state
 from jattn.training.objectives.next_token import cross_entropy
 from jattn.training.run import Run
 from jattn.training.sources import Examples
@@ -21,33 +22,51 @@ MOST_TOKENS = 1 << 20
 # up to so many windows the sample is the head of a permutation, 8 bytes a window
 MOST_PERMUTED = 1 << 20
 
-Score = Callable[[Variables, Int[Array, "b n"], Float[Array, "b t"]], Float[Array, ""]]
+Score = Callable[[Variables, Int[Array, "b n"], Float[Array, "b t"]], tuple[Float[Array, ""], Float[Array, ""]]]
 
 
 def scorer(run: Run) -> Score:
-    """The compiled sum of what the scored tokens cost, in nats."""
+    """The compiled sum of what the scored tokens cost, in nats, and their number."""
     forward = state.forward(run)
 
     @jax.jit
-    def score(variables: Variables, tokens: Int[Array, "b n"], scored: Float[Array, "b t"]) -> Float[Array, ""]:
+    def score(variables: Variables, tokens: Int[Array, "b n"], scored: Float[Array, "b t"]) -> tuple:
         logits, _, _ = forward(variables, tokens[:, :-1], None)
-        return (cross_entropy(logits, tokens[:, 1:]) * scored).sum()
+        return (cross_entropy(logits, tokens[:, 1:]) * scored).sum(), scored.sum()
 
     return score
 
 
-def loss_on(score: Score, variables: Variables, examples: Examples, numbers: Iterable[int], size: int) -> float:
-    """The mean cost of the scored tokens of the examples with these numbers, `size` of them a call."""
+def loss_on(
+    score: Score,
+    variables: Variables,
+    examples: Examples,
+    numbers: Iterable[int],
+    size: int,
+    place: NamedSharding | None = None,
+) -> float:
+    """The mean cost of the scored tokens of the examples with these numbers, `size` of them a call.
+
+    Of several hosts, to which `place` deals the examples of a call, each reads its own.
+    """
     total, count = 0.0, 0.0
     numbers = list(numbers)
+    rows, put = (range(size), dict) if place is None else (hosts.rows(size, place), hosts.joined(size, place))
     for start in range(0, len(numbers), size):
-        chosen = [examples[number] for number in numbers[start : start + size]]
-        tokens, scored = (np.stack([example[name] for example in chosen]) for name in ("tokens", "scored"))
-        # the last call is filled up with windows that do not count, so that one shape is compiled
-        short = ((0, size - len(chosen)), (0, 0))
-        total += float(score(variables, np.pad(tokens, short), np.pad(scored, short)))
-        count += float(scored.sum())
+        held = put(_read(examples, numbers[start : start + size], rows))
+        cost, scored = score(variables, held["tokens"], held["scored"])
+        total += float(cost)
+        count += float(scored)
     return total / count
+
+
+def _read(examples: Examples, numbers: list[int], rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """These rows of a call; it is filled up with windows that do not count, so that one shape is compiled."""
+    chosen = {row: examples[numbers[row]] for row in rows if row < len(numbers)}
+    # of the last call a host may have none
+    like = next(iter(chosen.values())) if chosen else examples[numbers[0]]
+    blank = {name: np.zeros_like(array) for name, array in like.items()}
+    return {name: np.stack([chosen.get(row, blank)[name] for row in rows]) for name in ("tokens", "scored")}
 
 
 def batch_size(run: Run, examples: Examples) -> int:

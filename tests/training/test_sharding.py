@@ -133,6 +133,38 @@ def test_losses_and_entropies_are_those_of_one_device(kind, accumulate, meshes):
         assert share == 1 / (mesh[1] * mesh[2]), mesh
 
 
+# temporaries of a step over 65,536 tokens
+LONG = """
+import chex
+chex.set_n_cpu_devices(8)
+import json
+import jax
+import jattn
+from jattn.models.decoder import DecoderConfig
+from jattn.planning import plan
+from jattn.training.run import Run
+from jattn.training.sharding import Mesh
+
+model = DecoderConfig(width=128, depth=2, heads=2)
+run = Run(model=model, batch=1, context=65536, remat="block")
+found = []
+for devices in (1, 2, 4, 8):
+    made = plan.plan(run, Mesh(1, 1, 1, devices))
+    kinds = {each.kind for each in made.collectives}
+    assert "all-gather" not in kinds and ("collective-permute" in kinds) == (devices > 1), kinds
+    found.append(made.temporaries)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_a_step_falls_with_the_devices_of_a_context_axis():
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert all(more >= 1.8 * less for more, less in zip(found, found[1:], strict=False)), found
+
+
 def test_one_device_is_no_mesh():
     assert sharding.axes(Mesh()) is None and state.shardings(Run()) is None
     assert all(len(leaf.sharding.device_set) == 1 for leaf in jax.tree.leaves(state.fresh(Run())))

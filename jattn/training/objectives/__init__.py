@@ -26,7 +26,7 @@ class Objective(Part):
     ) -> tuple[Float[Array, ""], dict]:
         """The loss and its terms, arrays by name that the metrics may keep.
 
-        `forward(variables, tokens, rng, layout=None)` is the model on tokens "b t", packed or padded as a `Layout` says:
-        logits "b t v", the record and the state.
+        `forward(variables, tokens, rng, layout=None)` is the model on tokens "b t", packed or padded as a `Layout`
+        says: logits "b t v", the record and the state.
         """
         raise NotImplementedError

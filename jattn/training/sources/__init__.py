@@ -34,3 +34,7 @@ class Source(Part):
     def held_out(self, context: int) -> Examples:
         """Examples that score every held-out token once: `tokens` "n" and `scored` "context", 1 where one counts."""
         raise NotImplementedError
+
+    def shards(self) -> int | None:
+        """The files that the training examples lie in, of which each host needs one; None where one file serves all."""
+        return None
