@@ -29,6 +29,7 @@ NAMES = {
     "jattn.mechanisms.entropy_penalty": ("entropy_penalty",),
     "jattn.mechanisms.explain": ("explain",),
     "jattn.mechanisms.parallel_attention": ("parallel_attention",),
+    "jattn.mechanisms.parallel_context": ("parallel_context",),
     "jattn.mechanisms.weights": ("attention_weights",),
     "jattn.planning.plan": ("plan",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),

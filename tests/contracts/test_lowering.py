@@ -23,7 +23,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 # enough that a batch is a loop, that data steer which tiles are visited, and that a tile is visited in part
 BATCH, TOKENS, HEADS, WIDTH, MODEL_WIDTH = 2, 600, 4, 16, 6
 # public, and no computation
-NOT_COMPUTED = {"causal_ceiling", "cost", "entropy_abf", "explain", "plan"}
+NOT_COMPUTED = {"causal_ceiling", "cost", "entropy_abf", "explain", "parallel_context", "plan"}
 
 
 def shape(*sizes, dtype=jnp.bfloat16):
