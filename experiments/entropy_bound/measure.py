@@ -46,7 +46,7 @@ class Layer(NamedTuple):
 
 def looker(run: Run) -> Callable[[Variables, Int[np.ndarray, "b t"]], list[Layer]]:
     """The layers of a run's model, from its variables and some windows."""
-    graph = nnx.graphdef(nnx.eval_shape(lambda: state.decoder(run)))
+    graph = nnx.graphdef(nnx.eval_shape(lambda: state.network(run)))
     heads = run.model.heads
 
     @jax.jit

@@ -11,12 +11,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import numpy as np
 import subjects
 from flax import nnx
+from side_by_side import ORDER, OUTER, PAPER
 from whole_rows import WEIGHTS
 
 from jattn.benchmarks import report
@@ -28,8 +29,6 @@ from jattn.training.sweeps import listed, names
 
 HERE = Path(__file__).parent
 RESULTS, SMOKE = HERE / "results", trained_runs.RUNS / HERE.name / "smoke"
-# Cheetah takes minutes for a block
-OUTER = ("semi2k", "aby3")
 BLOCKS = (*subjects.BLOCKS, subjects.PRUNED)
 DENOMINATORS = ("once", "broadcast")
 # of a float in the JSON: fixed point of 18 binary digits has no more
@@ -135,10 +134,10 @@ def replacements(bench: Bench) -> Iterable[Task]:
 
 
 def paper_blocks(bench: Bench) -> Iterable[Task]:
-    """Whole blocks at the paper's shape."""
-    for setting, name in itertools.product(
-        (Setting("semi2k", "once"), Setting("aby3", "once"), Setting("semi2k", "broadcast")), BLOCKS
-    ):
+    """Whole blocks at the paper's shape, those first that the rules weigh."""
+    settings = Setting("semi2k", "once"), Setting("aby3", "once"), Setting("semi2k", "broadcast")
+    weighed = (ORDER[0], ORDER[-1], *ORDER[1:-1], *PAPER)
+    for name, setting in itertools.product(dict.fromkeys((*weighed, *BLOCKS)), settings):
         yield bench.task(name, functools.partial(subjects.block, name, bench.sizes.paper), setting)
 
 
@@ -160,8 +159,9 @@ def offline(bench: Bench) -> Iterable[Task]:
 def trained(bench: Bench) -> Iterable[Task]:
     """Held-out windows under trained decoders: nats per byte and logits, in fixed point beside the plain ones."""
     home, setting = SMOKE if bench.smoke else trained_runs.RUNS / HERE.name, Setting(denominator="once")
-    for planned in names.planned(listed.runs(HERE / "run.py"), home, RESULTS):
-        head = {"name": planned.name, "protocol": setting.protocol, "denominator": setting.denominator}
+    file = listed.executed(HERE / "run.py")
+    for preset, planned in zip(file.TRAINED, names.planned(file.RUNS, home, RESULTS), strict=True):
+        head = {"name": preset, "run": planned.name, "protocol": setting.protocol, "denominator": setting.denominator}
         yield Task(head, functools.partial(scored, bench, planned, setting))
 
 
@@ -176,7 +176,7 @@ def scored(bench: Bench, planned: names.Planned, setting: Setting) -> dict:
     examples = run.source.held_out(run.context)
     chosen = [examples[n * len(examples) // bench.sizes.windows] for n in range(bench.sizes.windows)]
     tokens, scores = (np.stack([example[part] for example in chosen]) for part in ("tokens", "scored"))
-    model = nnx.merge(nnx.graphdef(state.decoder(run)), variables.params, variables.buffers)
+    model = nnx.merge(nnx.graphdef(state.network(run)), variables.params, variables.buffers)
     subject = subjects.decoder(model, tokens[:, :-1])
     found, plain = bench.found(subject, setting), np.asarray(jax.jit(subject.function)(*subject.arguments))
     return {

@@ -169,9 +169,11 @@ def picture(found: Found) -> Figure:
     """Bytes by operation of the blocks at the paper's shape, the paper's beside them, messages, and small blocks."""
     figure = Figure(figsize=(12, 8.5), layout="constrained")
     panels = figure.subplots(2, 2).flat
+    measured = found.all("paper_blocks", denominator="once")
+    # one color an operation in both panels
+    kinds = list(dict.fromkeys(kind for each in measured for kind in list(each["operations"])[:5]))
     for axes, protocol in zip(panels, OUTER, strict=False):
         rows = found.all("paper_blocks", protocol=protocol, denominator="once")
-        kinds = list(dict.fromkeys(kind for each in rows for kind in list(each["operations"])[:5]))
         for each in rows:
             left = 0.0
             for number, kind in enumerate([*kinds, "others"]):

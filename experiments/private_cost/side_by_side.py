@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jattn.costs.private import PROTOCOLS, Sent, wide_area_seconds
 
+# Cheetah takes minutes for a block
 OUTER = ("semi2k", "aby3")
 # from the most to the least, as in the paper
 ORDER = ("SM+LN+G", "SM+LN+R", "SM+ScFFN", "SM+ScFuFFN")

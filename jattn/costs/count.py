@@ -42,7 +42,7 @@ NAMES = {
 REDUCED = {
     "reduce_max": "row_max", "reduce_min": "row_max", "argmax": "row_max", "argmin": "row_max", "cummax": "row_max",
     "cummin": "row_max",
-    "reduce_and": "logic", "reduce_or": "logic", "reduce_prod": "multiplication",
+    "reduce_and": "row_logic", "reduce_or": "row_logic", "reduce_prod": "row_product",
 }  # fmt: skip
 
 
@@ -179,7 +179,7 @@ class _Walk:
     def _shard_map(self, node: Node) -> tuple[Counts, tuple[int, ...]]:
         counts, found = self.count(closed(node.params["jaxpr"]), tuple(value.secret for value in node.inputs))
         mesh = node.params["mesh"]
-        return counts.times(math.prod(mesh.shape[axis] for axis in node.params["manual_axes"])), found
+        return counts.times(math.prod(mesh.shape[axis] for axis in node.params["newly_manual_axes"])), found
 
 
 def _settled(turn: Callable, carry: tuple[int, ...]) -> tuple[Counts, tuple[int, ...]]:
@@ -341,14 +341,10 @@ _BY_NAME = {
 
 
 def _reduced(node: Node) -> Counter:
-    """Of n entries of a row, n - 1 pairs."""
+    """Rows, and how many entries each has: n of them are n - 1 pairs."""
     before, after = node.inputs[0].shape, node.outputs[0].shape
-    pairs = math.prod(before) - math.prod(after)
-    if node.name.startswith("cum"):
-        pairs = math.prod(before) - math.prod(before) // before[node.params["axis"]]
-    rows = math.prod(after) if not node.name.startswith("cum") else math.prod(before) // before[node.params["axis"]]
-    operands = "secret x secret" if node.name == "reduce_prod" else ""
-    return _one(REDUCED[node.name], (rows, pairs // rows), operands) if rows and pairs else Counter()
+    row = before[node.params["axis"]] if node.name.startswith("cum") else math.prod(before) // max(1, math.prod(after))
+    return _one(REDUCED[node.name], (math.prod(before) // max(1, row), row)) if row > 1 else Counter()
 
 
 def _product(node: Node) -> tuple[int, int, int, int]:

@@ -32,6 +32,7 @@ ELEMENTWISE: dict[str, Callable] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "exp": np.exp,
     "tanh": np.tanh, "erf": _erf, "erfc": _erfc, "square": np.square, "logistic": lambda x: 1 / (1 + np.exp(-x)),
 }  # fmt: skip
+NORMS = ("layer_norm", "rms_norm")
 # of an activation, and of constants around a sum
 DEEPEST = 16
 
@@ -61,6 +62,8 @@ def found(graph: Graph) -> Iterator[Found]:
             if (match := find(node)) is None:
                 continue
             nodes = _between(graph, match.values, node)
+            if match.kind in NORMS:
+                nodes -= {each for each in nodes if _gain(each, nodes, match.values)}
             if not taken & nodes:
                 taken |= nodes
                 yield Found(match, nodes)
@@ -89,7 +92,10 @@ def _of_logarithm(node: Node) -> Match | None:
     for (view, sign), count in terms.items():
         if (sign, count) != (-1, 1) or not _is(view, "log"):
             continue
-        if (made := _sum_of(view.child(view.value.node.inputs[0]))) is None:
+        mass = view.child(view.value.node.inputs[0]).through()
+        # of a sum of exponentials this is the sum itself
+        mass = mass.child(mass.value.node.inputs[0]) if _is(mass, "abs") else mass
+        if (made := _sum_of(mass)) is None:
             continue
         summed, axes = made
         inside = summed.through()
@@ -143,6 +149,12 @@ def activation(node: Node) -> Match | None:
             if values is not None and any(np.abs(values - curve).max() < CLOSE for curve in curves):
                 return Match(kind, (base,), ())
     return None
+
+
+def _gain(node: Node, nodes: frozenset[Node], base: tuple[Value, ...]) -> bool:
+    """Whether it multiplies a norm by what is none of it."""
+    others = [value for value in node.inputs if value.node not in nodes and value not in base]
+    return node.name in ("mul", "div") and any(value.constant is None and value.shape for value in others)
 
 
 def _is(view: View, name: str) -> bool:
@@ -220,9 +232,9 @@ def _without_public(view: View) -> View:
 
 
 def _without_scale(value: Value) -> Value:
-    while (node := value.node) is not None and node.name in ("mul", "convert_element_type"):
+    while (node := value.node) is not None and node.name in ("mul", "div", "convert_element_type"):
         rest = [each for each in node.inputs if each.constant is None]
-        if len(rest) != 1:
+        if len(rest) != 1 or node.name == "div" and rest[0] is node.inputs[1]:
             break
         value = rest[0]
     return value

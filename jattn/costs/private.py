@@ -133,7 +133,9 @@ def missing(named: str | Path | None = None) -> str | None:
 def exported(function: Callable, *arguments: Any) -> tuple[str, list[np.ndarray]]:
     """The function as the text of an HLO module, and its arguments as a flat list."""
     lowered = jax.jit(function, keep_unused=True).trace(*arguments).lower(lowering_platforms=("cpu",))
-    return lowered.compiler_ir("hlo").as_hlo_text(), [np.asarray(leaf) for leaf in jax.tree.leaves(arguments)]
+    # left out by default, constants of more than a few numbers would be read as anything
+    text = lowered.compiler_ir("hlo").as_hlo_text(print_large_constants=True)
+    return text, [np.asarray(leaf) for leaf in jax.tree.leaves(arguments)]
 
 
 def measure(
@@ -141,8 +143,9 @@ def measure(
 ) -> Measured:
     """Runs the function with all arguments secret, every party in one process, which send what they would elsewhere.
 
-    Arrays that the function closes over are public. Bytes and messages do not depend on the values. `python` is as in
-    `interpreter`. Raises RuntimeError for what SPU refuses.
+    Arrays that the function closes over are public. Bytes and messages do not depend on the values; under aby3 chance
+    deals them among the parties, under cheetah bytes differ by what compression saves. `python` is as in `interpreter`.
+    Raises RuntimeError for what SPU refuses.
     """
     runs_it, protocol = interpreter(python), PROTOCOLS[setting.protocol]
     hlo, flat = exported(function, *arguments)

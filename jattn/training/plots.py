@@ -112,8 +112,8 @@ def draw(rows: list[dict[str, Any]], directory: Path, run: Run) -> list[Path]:
     """Writes loss.png, entropy.png and heads.png from the rows of metrics.jsonl; gives the paths written."""
     figures = {
         LOSS_FILE: loss_figure(rows, run.source.unit),
-        ENTROPY_FILE: entropy_figure(rows, run.context),
-        HEADS_FILE: heads_figure(rows, run.context),
+        ENTROPY_FILE: entropy_figure(rows, run.tokens),
+        HEADS_FILE: heads_figure(rows, run.tokens),
     }
     written = []
     for name, figure in figures.items():

@@ -1,6 +1,7 @@
 """The published columns of counts and FLOPs, for every preset and all four settings of the tables."""
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -24,6 +25,8 @@ PRESETS = {
     "SM": (0, None), "SM+ScFFN": (0, None), "SM+ScFuFFN": (0, None), "SM(t)+ScFuFFN": (0, None),
     "EReg(SM(t)+ScFuFFN)": (0, None),
 }  # fmt: skip
+# two names share one model
+blocks = functools.cache(decoder.blocks)
 ACTIVATIONS = ("gelu", "silu", "relu", "tanh", "erf", "logistic")
 
 
@@ -47,10 +50,10 @@ def config_of(name, depth, tokens, pruned):
     return dataclasses.replace(held, width=768, heads=12, depth=depth, pruned=pruned, attention=attention)
 
 
-@pytest.mark.parametrize("name, depth, tokens, pruned, feed_forward, attention", rows())
+@pytest.mark.parametrize("name, depth, tokens, pruned, feed_forward, attention", list(rows()))
 def test_counts_and_flops_are_the_published_ones(name, depth, tokens, pruned, feed_forward, attention):
     config = config_of(name, depth, tokens, pruned)
-    made = decoder.blocks(config, tokens)
+    made = blocks(config, tokens)
     norms, activation = PRESETS[name]
     assert made.shapes("softmax") == {(tokens, tokens): 12 * depth}
     assert made.shapes("layer_norm") == ({(tokens, 768): norms * depth} if norms else {})
@@ -73,3 +76,12 @@ def test_a_decoder_has_a_norm_and_a_head_around_its_blocks():
     assert made.around.shapes("secret index") == {(8, 16): 1}
     assert made.whole.shapes("layer_norm") == {(8, 16): 5}
     assert made.whole.flops == made.blocks.flops + 2 * 8 * 16 * 32
+
+
+# what jattn.costs.private measured of one block of 128 tokens, width 768 and 12 heads: one party's bytes under SEMI2K
+@pytest.mark.parametrize("name, sent", [("SM+LN+G", 281_139_968), ("SM+LN+R", 153_737_984), ("SM+G", 269_231_616)])
+def test_a_bill_is_what_was_measured(name, sent):
+    made = decoder.blocks(config_of(name, 1, 128, 0), 128).under("semi2k")
+    # the measured block multiplies weights by its mask, and compares once less in each of its rows
+    masks, comparisons = 4 * 12 * 128 * 128, 72 * 12 * 128
+    assert made.complete and round(made.bytes) + masks - comparisons == sent

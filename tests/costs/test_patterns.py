@@ -9,7 +9,7 @@ from jax import lax
 import jattn
 from jattn.costs.count import cost
 
-MASK = np.tri(4) > 0
+MASK = np.tri(4)[None] > 0
 
 
 def found(function, *sizes):
@@ -96,8 +96,8 @@ def test_what_is_no_softmax_is_not_taken_for_one(function):
 def test_the_parts_of_a_softmax_are_told_too():
     made = cost(jax.nn.softmax, jax.ShapeDtypeStruct((3, 8), jnp.float32))
     inside = {op.kind: (op.shape, count) for op, count in made.calls if op.within == "softmax"}
-    assert inside == {"row_max": ((3, 7), 1), "exp": ((3, 8), 1), "division": ((3, 8), 1)}
-    assert made.total("exp") == 24 and made.total("row_max") == 21
+    assert inside == {"row_max": ((3, 8), 1), "exp": ((3, 8), 1), "division": ((3, 8), 1)}
+    assert made.total("exp") == 24 and made.total("row_max") == 24
 
 
 def test_dense_attention_is_two_products_and_a_softmax():
@@ -126,9 +126,9 @@ def test_norms_are_found(function, kind):
     assert found(function, (2, 3, 8)) == {kind: {(3, 8): 2}}
 
 
-def test_gains_inside_are_part_of_a_norm():
-    made = found(lambda x, gain: x * (lax.rsqrt((x * x).mean(-1, keepdims=True)) * gain), (3, 8), (8,))
-    assert made == {"rms_norm": {(3, 8): 1}}
+def test_gains_are_a_product_beside_a_norm():
+    made = found(lambda x, gain: x * (lax.rsqrt((x * x).mean(-1, keepdims=True)) * gain), (3, 8), (1, 8))
+    assert made == {"rms_norm": {(3, 8): 1}, "multiplication": {(3, 8): 1}}
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,12 @@ def test_a_function_is_exported_as_text_with_flat_arguments():
     assert text.startswith("HloModule") and [array.shape for array in flat] == [(3,), (2,), (3,)]
 
 
+def test_constants_are_exported_whole():
+    held = np.arange(100.0, dtype=np.float32)
+    text, _ = private.exported(lambda x: x + held, drawn(100))
+    assert "..." not in text and all(f" {n}," in text for n in range(1, 99))
+
+
 def test_wide_area_time_is_round_trips_and_line():
     # 100 Mbit/s and 80 ms, the paper's network
     assert private.wide_area_seconds(Sent(bytes=12_500_000, messages=10)) == pytest.approx(1 + 0.8)
@@ -84,6 +90,13 @@ def test_a_product_opens_both_factors_and_truncates(spu):
     assert found.sent == found.operations["dot"][1] and found.operations["dot"][0] == 1
     # a sum of 7 products, each off by half a unit of 2^-18 in either factor, of size 3 at most, and the cut
     np.testing.assert_allclose(found.outputs[0], drawn(m, k) @ drawn(k, n), atol=7 * 3 * 2.0**-18 + 2.0**-17)
+
+
+def test_a_public_constant_of_any_length_arrives(spu):
+    held = np.linspace(-1, 1, 200, dtype=np.float32)
+    found = private.measure(lambda x: x * held, drawn(200))
+    # half a unit of 2^-18 in either factor, of size 4 at most, and the cut
+    np.testing.assert_allclose(found.outputs[0], drawn(200) * held, atol=5 * 2.0**-18)
 
 
 def test_softmax_sends_the_same_twice_and_less_where_it_divides_once_a_row(spu):

@@ -23,7 +23,7 @@ def test_a_table_has_a_line_for_each_kind():
         "softmax                      2  4 x 4           32",
         "product secret x secret      1  8 x 4 x 4      128",
         "sort                         2  4 x 4           32",
-        "in each softmax: 1 division an entry, 1 exp an entry, 0.75 row_max an entry",
+        "in each softmax: 1 division an entry, 1 exp an entry, 1 row_max an entry",
         "products: 0.00 GFLOP",
     ]
 
@@ -36,8 +36,8 @@ def test_an_open_loop_is_said():
 
 def test_a_bill_names_what_it_leaves_out():
     shown = report.bill_text(MADE.under("semi2k"), 0.08, 12.5e6)
-    # 697 bytes an entry
-    assert "softmax: 22.30 kB in 79 messages, 1 calls" in shown
+    # 505 bytes a row and 192 an entry, 8 rows of 4
+    assert "softmax: 10.18 kB in 79 messages, 1 calls" in shown
     assert "sort: no price, 32 entries, unknown" in shown
     assert shown.splitlines()[-1].startswith("modelled, not measured: ") and "without what is unknown" in shown
 

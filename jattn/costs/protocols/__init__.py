@@ -12,18 +12,26 @@ from jattn.costs.operation import Operation
 
 
 class Measured(NamedTuple):
-    """What one call on a shape, rows last, took one party: bytes and messages that it sent."""
+    """What one call on a shape, rows last, took one party: bytes and messages that it sent.
+
+    Of parties that send more and less this is the mean.
+    """
 
     kind: str
     shape: tuple[int, ...]
-    bytes: int
-    messages: int
+    bytes: float
+    messages: float
     operands: str = ""
 
     @property
     def row(self) -> int:
         """Entries of a row."""
         return self.shape[-1]
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return math.prod(self.shape[:-1])
 
 
 class Price(NamedTuple):
@@ -34,11 +42,11 @@ class Price(NamedTuple):
 
 
 class Protocol(NamedTuple):
-    """Prices by measurement: bytes as entries, taken from the measured row length that is nearest, and messages as
-    measured, whatever the number of rows; where several row lengths were, on a line in their logarithm.
+    """Prices by measurement: bytes as rows, those of a row as its entries, messages whatever the number of rows.
 
-    `product` is the price of products of matrices, which grows with their sides, or None. `source` says what was
-    measured, where and how, and what it leaves out.
+    Where a kind was measured on a short row and a long one, bytes of a row lie on the line through both, and messages
+    on the line in the logarithm of its length. `product` is the price of products of matrices, which grows with their
+    sides, or None. `source` says what was measured, where and how, and what it leaves out.
     """
 
     name: str
@@ -55,17 +63,15 @@ class Protocol(NamedTuple):
         if not known:
             return None
         row = operation.shape[-1] if operation.shape else 1
-        nearest = min(known, key=lambda each: abs(math.log2(each.row / row)))
-        return Price(nearest.bytes * operation.size / math.prod(nearest.shape), _messages(known, row))
-
-
-def _messages(known: list[Measured], row: int) -> float:
-    """A tree over a row is one level deeper for each doubling."""
-    short, long = (choose(known, key=lambda each: each.row) for choose in (min, max))
-    if short.row == long.row:
-        return short.messages
-    slope = (long.messages - short.messages) / math.log2(long.row / short.row)
-    return max(0.0, short.messages + slope * math.log2(row / short.row))
+        short, long = (choose(known, key=lambda each: each.row) for choose in (min, max))
+        each = long.bytes / long.rows
+        if short.row == long.row:
+            return Price(each * operation.size / long.row, long.messages)
+        slope = (each - short.bytes / short.rows) / (long.row - short.row)
+        # a tree over a row is one level deeper for each doubling
+        level = (long.messages - short.messages) / math.log2(long.row / short.row)
+        sent = max(0.0, each + slope * (row - long.row)) * operation.size / row
+        return Price(sent, max(0.0, long.messages + level * math.log2(row / long.row)))
 
 
 @functools.cache

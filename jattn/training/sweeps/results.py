@@ -30,7 +30,7 @@ def record(run: Run, directory: Path, diverged: int | None = None) -> dict[str, 
     `seconds` are those of all steps, over all processes, without evaluation.
     """
     rows = metrics.read(directory)
-    tokens = run.batch * run.context
+    tokens = run.batch * run.tokens
     last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
     reached = {
         "heldout_loss": rows[-1]["heldout_loss"] if diverged is None else None,

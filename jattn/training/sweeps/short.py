@@ -27,6 +27,20 @@ class Few(Source):
     def vocabulary(self) -> int:
         return self.inner.vocabulary
 
+    @property
+    def unit(self) -> str:
+        return self.inner.unit
+
+    @property
+    def needs(self) -> dict[str, int]:
+        return self.inner.needs
+
+    def outline(self, context: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return self.inner.outline(context)
+
+    def units(self, context: int) -> int:
+        return self.inner.units(context)
+
     def train(self, context: int, seed: int) -> Examples:
         return self.inner.train(context, seed)
 

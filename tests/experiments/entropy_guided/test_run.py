@@ -1,23 +1,33 @@
-"""The arms of the sweep: equal grids, different models, and the penalty's weight as published."""
+"""Every arm has the same rates, seeds and sizes, and the penalty weighs a row as the paper's does."""
 
+import collections
 import math
 from pathlib import Path
 
 from jattn.training.sweeps import listed
 
-FOLDER = Path(__file__).parents[3] / "experiments" / "entropy_guided"
-RUN = listed.executed(FOLDER / "run.py")
+run = listed.executed(Path(__file__).parents[3] / "experiments" / "entropy_guided" / "run.py")
 
 
-def test_fourteen_blocks_have_the_same_rates_and_seeds():
-    assert len(RUN.RUNS) == 126 and len(RUN.ARMS) == 14
-    for arm in RUN.ARMS:
-        assert sum(cell[0] == arm for cell in RUN.CELLS) == 9
-    # no two arms are one model and objective
-    assert len({(run.model, run.objective) for run in RUN.ARMS.values()}) == 14
+def test_every_arm_has_the_same_grid():
+    grids = collections.defaultdict(set)
+    for (arm, rate, seed), each in run.CELLS.items():
+        assert (each.optimizer.rate, each.seed, each.steps) == (rate, seed, run.STEPS)
+        assert (each.model.width, each.model.depth, each.model.heads) == (64, 4, 4)
+        grids[arm].add((rate, seed))
+    assert len(grids) == 14 and len(set(map(frozenset, grids.values()))) == 1
+    assert len(set(map(repr, run.RUNS))) == len(run.RUNS)
 
 
-def test_the_penalty_weighs_as_much_as_published():
-    # lambda times the rows of a batch, in the paper 1e-5 * 128 * 128
-    penalty = RUN.ARMS["EReg 0.2"].objective.penalty
-    assert math.isclose(penalty.weight * RUN.BATCH * RUN.CONTEXT, 0.16384) and penalty.reduction == "sum_queries"
+def test_the_normalized_arms_differ_from_softmax_alone_by_their_kernels():
+    for name in ("SM+weight norm", "SM+spectral norm"):
+        assert run.ARMS[name].model.reparametrization.where == "feedforward"
+        assert run.ARMS[name].model.activation == run.ARMS["SM"].model.activation == "identity"
+
+
+def test_a_row_weighs_as_much_of_the_loss_as_in_the_paper():
+    # 1e-5 for each of 128 windows of 128 tokens
+    for tolerance in (0.1, 0.2, 0.3):
+        penalty = run.ARMS[f"EReg {tolerance}"].objective.penalty
+        assert penalty.tolerance == tolerance
+        assert math.isclose(penalty.weight * run.BATCH * run.CONTEXT, 1e-5 * 128 * 128)
