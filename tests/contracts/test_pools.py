@@ -80,6 +80,18 @@ def test_a_bias_multiplies_weights_and_a_constant_one_changes_nothing(pool, floa
 
 
 @every_pool
+def test_statistics_have_their_gradients(pool, float64):  # noqa: F811
+    found = pooled(pool, X)
+    weights, entropy = np.asarray(found.weights), np.asarray(found.stats.entropy)
+    # what a row adds to its logits is what it would add to all rows'
+    slope = jax.jacrev(lambda bias: pooled(pool, X, bias=bias).stats._replace(visible=None))(jnp.zeros(TOKENS))
+    np.testing.assert_allclose(slope.log_normalizer, weights, rtol=1e-12)
+    np.testing.assert_allclose(slope.entropy, -weights * (np.log(weights) + entropy[:, None]), rtol=1e-10, atol=1e-15)
+    largest = weights >= weights.max(-1, keepdims=True) * (1 - 1e-12)
+    np.testing.assert_allclose(slope.max_logit, largest / largest.sum(-1, keepdims=True), rtol=1e-12)
+
+
+@every_pool
 def test_logits_of_ten_thousand_are_finite_and_bfloat16_stays(pool):
     x = jnp.asarray(X, jnp.bfloat16)
     found = pooled(pool, x, bias=jnp.linspace(-1e4, 1e4, TOKENS))

@@ -33,9 +33,9 @@ def pooled(x: Float[Array, "n m"], logits: Float[Array, "r n"], side: Side, bias
     dtype = wide(x.dtype)
     logits = logits.astype(dtype) if bias is None else logits.astype(dtype) + bias[None]
     seen = jnp.ones(x.shape[0], bool) if side.valid is None else side.valid
-    top = jax.lax.stop_gradient(jnp.max(logits, -1, initial=-jnp.inf, where=seen))
+    top = jnp.max(logits, -1, initial=-jnp.inf, where=seen)
     # of no token the shift is 0: -inf minus -inf is not a number
-    shift = jnp.where(jnp.isfinite(top), top, 0)
+    shift = jax.lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
     mass = jnp.where(seen, jnp.exp(jnp.where(seen, logits - shift[:, None], 0)), 0)
     total = mass.sum(-1)
     weights = divide(mass, total[:, None])
