@@ -47,7 +47,8 @@ def check_bytes(run: Any, command: str) -> None:
     """Refuses a run whose tokens are no bytes, for a command that reads or writes text."""
     if run.source.unit != "byte":
         rule = f"{command} needs a run on bytes, a vocabulary of 256"
-        raise ValueError(f"{rule}, got {run.source.vocabulary}; jattn eval without --text measures this run.")
+        got = run.source.vocabulary if run.source.unit == "token" else f"{run.source.unit}s"
+        raise ValueError(f"{rule}, got {got}; jattn eval without --text measures this run.")
 
 
 def trained(home: Path, steps: int | None) -> tuple[Any, Any]:

@@ -346,7 +346,7 @@ def test_a_mask_that_does_not_fit_the_heads_leaves_nothing(run, tmp_path):
 
 def test_more_windows_a_step_than_the_text_has_leave_nothing(run, tmp_path):
     windows = len(run.source.train(run.context, run.seed))
-    with pytest.raises(ValueError, match=f"at most the {windows} windows of the training text, got 10{'0' * 11}"):
+    with pytest.raises(ValueError, match=f"at most the {windows} training examples, got 10{'0' * 11}"):
         loop.fit(dataclasses.replace(run, batch=10**12), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
