@@ -48,6 +48,8 @@ def command(held: Cost, found: dict, asks: bool) -> int:
     options.refuse_unknown(found, (chosen, run), "cost")
     from jattn.costs import decoder, paper, protocols, report
 
+    if chosen.json:
+        runs.check_writable("--json", Path(chosen.json))
     # a name that has no prices is refused before anything is traced
     protocol = chosen.protocol and protocols.find(chosen.protocol).name
     config, tokens = run.model, run.context

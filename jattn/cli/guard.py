@@ -76,8 +76,8 @@ def kept(words: Sequence[str]) -> int:
     directory = _option(words, "dir") or _option(words, "resume") or "DIR"
     print(
         f"\nEvery host must run to the end, got {how} in this one's process, most often because another has gone, or "
-        f"has not come within five minutes; jattn train --resume {directory} on every host goes on from the last whole "
-        f"checkpoint.",
+        f"has not come within five minutes; jattn train --resume {directory} with its --hosts options on every "
+        f"host goes on from the last whole checkpoint.",
         file=sys.stderr,
     )
     return 1

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+from jattn.cli import runs
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -43,6 +45,8 @@ def command(held: Plan, found: dict, asks: bool) -> int:
         print(options.page("plan", held.__doc__, (chosen, run)), end="")
         return 0
     options.refuse_unknown(found, (chosen, run), "plan")
+    if chosen.json:
+        runs.check_writable("--json", Path(chosen.json))
     if fits or not chosen.topology:
         _simulate(fit.MOST if fits else chosen.devices)
     made = None

@@ -61,3 +61,13 @@ def trained(home: Path, steps: int | None) -> tuple[Any, Any]:
     run = dataclasses.replace(checkpoint.read_run(home, catalogue.find), mesh=Mesh(data=1))
     reached = checkpoint.load(home, run, steps).state
     return run, state.of_model(Variables(reached.params, reached.buffers))
+
+
+def check_writable(option: str, file: Path) -> None:
+    """Refuses a file that cannot be written, before the work that is to go into it."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise OSError(
+            f"{option} must name a file that can be written, got {str(file)!r}: {error.strerror}; name another."
+        ) from None

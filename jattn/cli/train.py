@@ -27,7 +27,7 @@ class Hosts:
                 )
             return
         name, _, port = self.coordinator.rpartition(":")
-        if not name or not port.isdecimal():
+        if not name or not port.isdecimal() or not 0 < int(port) < 1 << 16:
             raise ValueError(
                 f"--hosts.coordinator takes HOST:PORT of host 0, or auto, got {self.coordinator!r}; any free port "
                 f"serves, as in 10.0.0.1:1234."

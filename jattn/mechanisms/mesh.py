@@ -193,9 +193,10 @@ def _split(known: _Known, *leaves: Array) -> Attended:
 def _check(what: str, size: int, over: Over, mesh: Mesh | AbstractMesh) -> None:
     parts = math.prod(mesh.shape[axis] for axis in over)
     if size % parts:
+        fits = [str(n) for n in range(1, parts) if size % n == 0 and parts % n == 0]
         raise ValueError(
             f"The mesh splits {what} into {parts} parts, by {' and '.join(over)}, got {size}; use a multiple of "
-            f"{parts}, or fewer devices there."
+            f"{parts}, or {' or '.join(fits)} devices there."
         )
 
 

@@ -5,7 +5,11 @@ from typing import Any
 from jattn.planning import roofline
 from jattn.planning.plan import Plan
 
-BY = {"compiled": "the compiler", "fitted": "a fit over small meshes", "shapes": "an estimate from shapes"}
+BY = {
+    "compiled": "the compiler",
+    "fitted": "a fit over small meshes of CPU devices",
+    "shapes": "an estimate from shapes",
+}
 
 
 def text(plan: Plan) -> str:
@@ -29,6 +33,8 @@ def text(plan: Plan) -> str:
     for (kind, axes), size in sorted(sent.items(), key=lambda item: -item[1]):
         count = sum(n for each, n in plan.collectives.items() if (each.kind, each.axes) == (kind, axes))
         lines.append(f"{kind} over {' and '.join(axes)}: {count} times, {_bytes(size)} together")
+    if plan.source != "compiled":
+        lines.append("products and exchanges are those of the model, by formula; the optimizer's own are left out")
     if plan.times is not None:
         parts = zip(("products", "memory", "exchanges"), plan.times, strict=True)
         lines.append("roofline: " + ", ".join(f"{name} {_milliseconds(time)}" for name, time in parts))

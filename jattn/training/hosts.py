@@ -37,6 +37,8 @@ def begin(coordinator: str, count: int | None, number: int | None) -> None:
     # its handler of SIGTERM would leave a host that hangs deaf to it
     jax.config.update("jax_enable_preemption_service", False)
     auto = coordinator == "auto"
+    who = "all hosts" if auto else f"{count} hosts at {coordinator}, of which this is {number}"
+    print(f"Waits up to five minutes for {who}.", file=sys.stderr, flush=True)
     try:
         jax.distributed.initialize(
             None if auto else coordinator,
@@ -137,7 +139,8 @@ def watched(directory: Path) -> Iterator[None]:
             raise
         raise RuntimeError(
             f"Every host must run to the end, got {_line(found)!r} on host {jax.process_index()}, most often because "
-            f"another has gone; jattn train --resume {directory} on every host goes on from the last whole checkpoint."
+            f"another has gone; jattn train --resume {directory} with its --hosts options on every host goes on from "
+            f"the last whole checkpoint."
         ) from None
 
 
@@ -152,7 +155,8 @@ def check(run: Run, axes: Axes | None) -> None:
     found = words(hashlib.sha256(run.to_json().encode()).hexdigest())
     if other := [number for number, each in enumerate(found) if each != found[0]]:
         raise ValueError(
-            f"Hosts must hold one run, got another on host {other[0]} than on host 0; give all the same options."
+            f"Hosts must hold one run, got another on host {other[0]} than on host 0; give all the same options but "
+            f"--hosts.number."
         )
     hosts = jax.process_count()
     held = 0 if axes is None else len({device.process_index for device in axes.mesh.devices.flat})

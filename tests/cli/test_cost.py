@@ -38,6 +38,7 @@ def test_bad_input_is_one_sentence(refused, trained):
         (("--dir", "nowhere"), "--dir must hold run.json, got 'nowhere'"),
         (("--bandwidth", "0"), "--bandwidth must be above 0 bytes a second, got 0.0"),
         (("--round-trip", "-1"), "--round-trip must be at least 0 seconds, got -1.0"),
+        (("--preset", "SM", "--json", "nowhere/cost.json"), "--json must name a file that can be written"),
         (("--depth", "3"), "jattn cost has no option --depth"),
         (("--preset", "SM(t)+ScFuFFN", "--context", "256"), "Temperature holds a table of 128 positions"),
     ):

@@ -60,7 +60,7 @@ def test_one_that_is_ended_is_told_of_in_a_sentence(ends, how, stand_in, capfd):
     assert guard.kept(["train", "--steps", "3", "--dir=my/run"]) == 1
     told = capfd.readouterr().err.splitlines()
     assert told[0] == "" and told[1].startswith(f"Every host must run to the end, got {how} in this one's process")
-    assert "jattn train --resume my/run on every host" in told[1] and len(told) == 2
+    assert "jattn train --resume my/run with its --hosts options on every host" in told[1] and len(told) == 2
 
 
 def test_one_that_hangs_after_its_last_words_is_ended(stand_in, monkeypatch):

@@ -14,6 +14,7 @@ def test_chips_without_their_compiler_are_planned_on_paper(tmp_path, capsys):
     options = "plan --preset billion --topology v5p:4x4x4 --mesh.fsdp 16 --mesh.tensor 4 --paper --json".split()
     assert cli.main([*options, str(file)]) == 0
     shown, held = capsys.readouterr().out, json.loads(file.read_text(encoding="utf-8"))
+    assert "the optimizer's own are left out" in shown
     assert shown.startswith("64 devices of v5p:4x4x4: data 1, fsdp 16, tensor 4, context 1\n")
     assert held["mesh"] == {"data": 1, "fsdp": 16, "tensor": 4, "context": 1} and held["source"] == "shapes"
     assert held["memory"] == 95 * 2**30
@@ -55,6 +56,7 @@ def test_bad_input_is_one_sentence(refused):
         (("--devices", "0"), "--devices must be at least 1, got 0"),
         (("--topology", "v5e:2x2", "--paper", "--mesh.fsdp", "3"), "divides the 4 devices"),
         (("--topology", "v5e:2x2", "--paper", "--depth", "3"), "jattn plan has no option --depth"),
+        (("--topology", "v5e:2x2", "--paper", "--json", "nowhere/plan.json"), "--json must name a file that can be"),
         (("--topology", "v5e:2x2", "--paper", "--fit"), "--paper compiles nothing and --fit does, got both"),
     ):
         code, sentence = refused("plan", *options)

@@ -47,6 +47,7 @@ def test_a_run_holds_what_was_chosen(trained, text):
         (["--text", "short.txt", "--dataset", "made"], "--text or on --dataset, got both"),
         (["--hosts.count", "2"], "go with an address, got None, 2 and None; add --hosts.coordinator HOST:PORT"),
         (["--hosts.coordinator", "auto", "--hosts.number", "0"], "got 'auto', None and 0; add"),
+        (["--hosts.coordinator", "here:99999"], "takes HOST:PORT of host 0, or auto, got 'here:99999'"),
         (["--hosts.coordinator", "here"], "takes HOST:PORT of host 0, or auto, got 'here'"),
         (["--hosts.coordinator", "here:1", "--hosts.count", "2"], "got 'here:1', 2 and None; give all three"),
         (["--hosts.coordinator", "a:1", "--hosts.count", "2", "--hosts.number", "2"], "from 0 to below it, got"),
