@@ -213,9 +213,10 @@ class Training:
                 saver.check()
         reached = int(train_state.step)
         if stops and (reached < last or held_out_loss is None):
+            more = " and its --hosts options, on every host" if hosts.several() else ""
             raise KeyboardInterrupt(
                 f"Stopped after step {reached} of {last}, which is saved; go on with "
-                f"jattn train --resume {self.directory}."
+                f"jattn train --resume {self.directory}{more}."
             )
         return held_out_loss
 
