@@ -2,12 +2,15 @@
 
 import functools
 import importlib
+import json
 import pkgutil
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 
@@ -20,6 +23,7 @@ from jattn.part import Dims, Place, Side, Tile, Variables
 # operation by operation, a call at a new shape would compile dozens of small programs
 compiled_attend = jax.jit(attend, static_argnums=3, static_argnames="attention")
 
+NOTEBOOKS = Path(__file__).parents[1] / "experiments" / "notebooks"
 TOKENS, KEYS = 53, 53
 MODEL_WIDTH = 6
 # stands for the infinities of rows that see no key
@@ -61,6 +65,21 @@ def needs_compiler(chip: str):
 def own_lines(stderr: str) -> list[str]:
     """What a command wrote to its standard error, without the log of jaxlib, whose CUDA plugin misses a driver."""
     return [line for line in stderr.splitlines() if not re.match(r"[IW]\d{4} |WARNING: All log messages before", line)]
+
+
+def notebook_cells(file: Path) -> list[str]:
+    """The code of a notebook, cell by cell."""
+    held = json.loads(file.read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in held["cells"] if cell["cell_type"] == "code"]
+
+
+def notebook_run(name: str) -> dict:
+    """Runs a notebook of the experiments from top to bottom, its pictures unseen; gives what its names then hold."""
+    matplotlib.use("agg")
+    held = {}
+    for number, cell in enumerate(notebook_cells(NOTEBOOKS / f"{name}.ipynb")):
+        exec(compile(cell, f"{name}, code cell {number}", "exec"), held)
+    return held
 
 
 class Made(NamedTuple):

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jattn.costs.private import PROTOCOLS, Sent, wide_area_seconds
+from jattn.costs.bill import modelled_seconds
+from jattn.costs.private import PROTOCOLS, Sent
 
 # Cheetah takes minutes for a block
 OUTER = ("semi2k", "aby3")
@@ -97,7 +98,8 @@ def paper_table(found: Found) -> list[str]:
         party = busiest(found, "paper_blocks", name=name, protocol="semi2k", denominator="once")
         lines += row(
             name, *theirs, *ours, " / ".join(saves), megabytes(divided.bytes) if divided else "–",
-            str(party.messages) if party else "–", f"{wide_area_seconds(party):.1f}" if party else "–",
+            str(party.messages) if party else "–",
+            f"{modelled_seconds(party.messages, party.bytes):.1f}" if party else "–",
         )  # fmt: skip
     return lines if found.all("paper_blocks") else []
 

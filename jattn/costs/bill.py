@@ -7,6 +7,15 @@ from jattn.costs.operation import MADE, Calls, Operation
 from jattn.costs.protocols import Protocol
 
 
+def modelled_seconds(messages: float, size: float, round_trip: float = 0.08, bandwidth: float = 12.5e6) -> float:
+    """A model of the time between distant parties: each message waits for a round trip, bytes for the bandwidth.
+
+    In seconds and bytes a second; the defaults are the 80 ms and 100 Mbit/s of arXiv:2501.03489. No clock measured it,
+    and what each party computes is left out.
+    """
+    return messages * round_trip + size / bandwidth
+
+
 class Line(NamedTuple):
     """All calls of one kind: what they take one party, in bytes and messages that it sends."""
 
@@ -45,12 +54,8 @@ class Bill(NamedTuple):
         return not self.unknown and not self.open_loops
 
     def seconds(self, round_trip: float = 0.08, bandwidth: float = 12.5e6) -> float:
-        """A model of the time between distant parties: each message waits for a round trip, bytes for the bandwidth.
-
-        In seconds and bytes a second; the defaults are the 80 ms and 100 Mbit/s of arXiv:2501.03489. No clock
-        measured it, and what each party computes is left out.
-        """
-        return self.messages * round_trip + self.bytes / bandwidth
+        """See `modelled_seconds`."""
+        return modelled_seconds(self.messages, self.bytes, round_trip, bandwidth)
 
 
 def bill(calls: Calls, open_loops: int, protocol: Protocol) -> Bill:

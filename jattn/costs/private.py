@@ -178,11 +178,6 @@ def measure(
     return Measured(found, parties, operations, result["seconds"], result["versions"])
 
 
-def wide_area_seconds(sent: Sent, bits_per_second: float = 100e6, round_trip: float = 0.08) -> float:
-    """A model, not a measurement: each message waits a round trip, and all bytes pass the line one after another."""
-    return sent.messages * round_trip + 8 * sent.bytes / bits_per_second
-
-
 def _versions(python: Path) -> dict:
     try:
         return json.loads(_python(python).stdout)

@@ -1,6 +1,8 @@
 """Bills at made-up prices, by hand."""
 
-from jattn.costs.bill import bill
+import math
+
+from jattn.costs.bill import bill, modelled_seconds
 from jattn.costs.operation import Operation
 from jattn.costs.protocols import Measured, Price, Protocol
 
@@ -37,3 +39,5 @@ def test_what_has_no_price_is_unknown_and_not_zero():
 def test_time_is_messages_by_round_trips_and_bytes_by_bandwidth():
     made = bill(CALLS, 0, protocol(Measured("softmax", (8,), 80, 7)))
     assert made.seconds(round_trip=0.5, bandwidth=100) == 21 * 0.5 + 1920 / 100
+    # the paper's network: 80 ms and 100 Mbit/s
+    assert math.isclose(modelled_seconds(10, 12_500_000), 0.8 + 1)

@@ -77,11 +77,6 @@ def test_constants_are_exported_whole():
     assert "..." not in text and all(f" {n}," in text for n in range(1, 99))
 
 
-def test_wide_area_time_is_round_trips_and_line():
-    # 100 Mbit/s and 80 ms, the paper's network
-    assert private.wide_area_seconds(Sent(bytes=12_500_000, messages=10)) == pytest.approx(1 + 0.8)
-
-
 def test_a_product_opens_both_factors_and_truncates(spu):
     m, k, n = 5, 7, 3
     found = private.measure(jnp.matmul, drawn(m, k), drawn(k, n))
