@@ -166,6 +166,7 @@ def collectives(run: Run, sizes: Mapping[str, int]) -> Counter:
     """What one device exchanges in a step: weights and their gradients, the residual stream, keys and values.
 
     Norms' gains, statistics and the optimizer's own are left out: few bytes, but for an optimizer of whole matrices.
+    Weights and activations move in the run's dtype.
     """
     data, fsdp, tensor, context = (sizes[axis] for axis in ("data", "fsdp", "tensor", "context"))
     weights, model = Weights.of(run), run.model
@@ -178,13 +179,14 @@ def collectives(run: Run, sizes: Mapping[str, int]) -> Counter:
             found[Collective(kind, (axis,), devices, round(size))] += count
 
     pieces, depth = run.accumulate, model.depth
-    for matrix, count in ((weights.layer, depth), (weights.head, 1), (weights.embedding, 1)):
-        share = matrix / tensor * item
+    for matrix, count, summed in ((weights.layer, depth, item), (weights.head, 1, item), (weights.embedding, 1, WIDE)):
+        share = matrix / tensor
         # for the forward pass and for the gradient; the table of the embedding and that of the head once each
-        add("all-gather", "fsdp", fsdp, share, pieces * count * (2 if count == depth and depth > 1 else 1))
-        add("reduce-scatter", "fsdp", fsdp, share, pieces * count)
+        add("all-gather", "fsdp", fsdp, share * item, pieces * count * (2 if count == depth and depth > 1 else 1))
+        # gradients of looked-up rows are added up before they are narrowed
+        add("reduce-scatter", "fsdp", fsdp, share * summed, pieces * count)
         for axis, devices in (("data", data), ("context", context)):
-            add("all-reduce", axis, devices, share / fsdp, pieces * count)
+            add("all-reduce", axis, devices, share / fsdp * summed, pieces * count)
     examples = run.batch / pieces / data / fsdp
     stream = examples * run.context / context * model.width * item
     # looked up, after each half of a block, of which the second is not computed again, and backward; the head's is wide
