@@ -12,7 +12,7 @@ class Plan:
     """Says what a run's step takes on devices that are not here; --choose finds the mesh, --paper compiles nothing.
 
     --topology names chips to compile for, as v5e:16x16, v5p:4x4x4 or h100:8; without it --devices are simulated on CPU.
-    Without the chips' compiler, --fit compiles for meshes of up to four simulated devices and goes on from there.
+    Without the chips' compiler, --simulate compiles for as many simulated devices, up to 2048.
     """
 
     topology: str | None = None
@@ -29,7 +29,7 @@ def command(held: Plan, found: dict, asks: bool) -> int:
     """Prints the plan, and writes it to a file where one is named."""
     from jattn.cli import options
 
-    choose, paper, fits = (options.bare(found, name) for name in ("choose", "paper", "fit"))
+    choose, paper, simulates = (options.bare(found, name) for name in ("choose", "paper", "simulate"))
     own = {field.name for field in dataclasses.fields(held)}
     chosen = options.build(held, {name: words for name, words in found.items() if name in own})
     if chosen.topology and "devices" in found:
@@ -37,11 +37,14 @@ def command(held: Plan, found: dict, asks: bool) -> int:
             f"--devices are simulated where no chips are named, got {chosen.devices} beside --topology "
             f"{chosen.topology}; leave one out."
         )
-    if (choose or paper or fits) and not chosen.topology:
-        raise ValueError("--choose, --paper and --fit need the chips, got no --topology; add one such as v5e:16x16.")
-    if paper and fits:
-        raise ValueError("--paper compiles nothing and --fit does, got both; leave one out.")
-    from jattn.planning import fit, plan, report
+    if (choose or paper or simulates) and not chosen.topology:
+        raise ValueError(
+            "--choose, --paper and --simulate need the chips, got no --topology; add one such as v5e:16x16."
+        )
+    if paper and simulates:
+        raise ValueError("--paper compiles nothing and --simulate does, got both; leave one out.")
+    from jattn.planning import plan, report, simulated
+    from jattn.planning.chips import Topology
     from jattn.training.presets import preset
 
     fields = {name: words for name, words in found.items() if name not in own}
@@ -52,16 +55,16 @@ def command(held: Plan, found: dict, asks: bool) -> int:
     options.refuse_unknown(found, (chosen, run), "plan")
     if chosen.json:
         runs.check_writable("--json", Path(chosen.json))
-    if fits or not chosen.topology:
-        _simulate(fit.MOST if fits else chosen.devices)
+    if simulates or not chosen.topology:
+        _simulate(Topology.of(chosen.topology).count if simulates else chosen.devices)
     made = None
     if choose:
         made = plan.choose(run, chosen.topology)
         run = dataclasses.replace(run, mesh=plan.Mesh(**made.mesh))
         words = " ".join(f"--mesh.{name} {size}" for name, size in made.mesh.items())
         print(f"the fastest that fits, by the roofline: {words}")
-    if fits:
-        made = fit.fit(run, chosen.topology)
+    if simulates:
+        made = simulated.simulate(run, chosen.topology)
     elif not paper:
         made = plan.plan(run, topology=chosen.topology)
     elif made is None:
@@ -73,6 +76,12 @@ def command(held: Plan, found: dict, asks: bool) -> int:
 
 
 def _simulate(devices: int) -> None:
+    from jattn.planning import simulated
+
+    if devices > simulated.MOST:
+        raise ValueError(
+            f"At most {simulated.MOST} devices are simulated, got {devices}; --paper plans for any number of chips."
+        )
     import jax
 
     jax.config.update("jax_platforms", "cpu")

@@ -26,12 +26,12 @@ class Plan:
 
     `parameters`, `buffers` and `optimizer` are exact. Of a `compiled` step `peak` is what the compiler says it needs,
     exchanges are read in its HLO, and `saved` is what the forward pass keeps for the gradient. From `shapes` alone the
-    rest is estimated, and there are neither `saved` nor `temporaries`, which are beside arguments; a step is `fitted`
-    where those come from small meshes. `model_flops` are the products of all devices without what is computed again.
-    Without a topology there is no time.
+    rest is estimated, and there are neither `saved` nor `temporaries`, which are beside arguments; a step is
+    `simulated` where those, and what the optimizer sends, come from simulated devices. `model_flops` are the products
+    of all devices without what is computed again. Without a topology there is no time.
     """
 
-    source: Literal["compiled", "fitted", "shapes"]
+    source: Literal["compiled", "simulated", "shapes"]
     mesh: dict[str, int]
     topology: str | None
     parameters: int

@@ -7,8 +7,13 @@ from jattn.planning.plan import Plan
 
 BY = {
     "compiled": "the compiler",
-    "fitted": "a fit over small meshes of CPU devices",
+    "simulated": "XLA's compiler for CPU and as many simulated devices",
     "shapes": "an estimate from shapes",
+}
+LEFT_OUT = {
+    "simulated": "products and exchanges of the model are by formula, the optimizer's own counted in its update "
+    "compiled for CPU, which sends in float32 what a TPU sends in bfloat16",
+    "shapes": "products and exchanges are those of the model, by formula; the optimizer's own are left out",
 }
 
 
@@ -33,8 +38,8 @@ def text(plan: Plan) -> str:
     for (kind, axes), size in sorted(sent.items(), key=lambda item: -item[1]):
         count = sum(n for each, n in plan.collectives.items() if (each.kind, each.axes) == (kind, axes))
         lines.append(f"{kind} over {' and '.join(axes)}: {count} times, {_bytes(size)} together")
-    if plan.source != "compiled":
-        lines.append("products and exchanges are those of the model, by formula; the optimizer's own are left out")
+    if plan.source in LEFT_OUT:
+        lines.append(LEFT_OUT[plan.source])
     if plan.times is not None:
         parts = zip(("products", "memory", "exchanges"), plan.times, strict=True)
         lines.append("roofline: " + ", ".join(f"{name} {_milliseconds(time)}" for name, time in parts))

@@ -4,8 +4,8 @@ import json
 
 from jattn import cli
 from jattn.cli import plan as command
-from jattn.planning import fit
 from jattn.planning import plan as planning
+from jattn.planning import simulated
 from jattn.training.presets import preset
 
 
@@ -38,18 +38,18 @@ def test_devices_are_simulated_without_chips(monkeypatch, capsys):
     assert found == [4, None] and capsys.readouterr().out.startswith("1 devices of h100:1")
 
 
-def test_four_devices_are_simulated_to_fit(monkeypatch, capsys):
+def test_as_many_devices_are_simulated_as_there_are_chips(monkeypatch, capsys):
     found = []
-    made = planning.estimate(preset("smoke"), "h100:1")
+    made = planning.estimate(preset("smoke"), "h100:4")
     monkeypatch.setattr(command, "_simulate", found.append)
-    monkeypatch.setattr(fit, "fit", lambda run, topology: found.append(topology) or made)
-    assert cli.main("plan --preset smoke --topology h100:1 --fit".split()) == 0
-    assert found == [4, "h100:1"] and capsys.readouterr().out.startswith("1 devices of h100:1")
+    monkeypatch.setattr(simulated, "simulate", lambda run, topology: found.append(topology) or made)
+    assert cli.main("plan --preset smoke --topology h100:4 --simulate".split()) == 0
+    assert found == [4, "h100:4"] and capsys.readouterr().out.startswith("4 devices of h100:4")
 
 
 def test_bad_input_is_one_sentence(refused):
     assert refused("plan", "--choose") == (
-        2, "--choose, --paper and --fit need the chips, got no --topology; add one such as v5e:16x16.\n",
+        2, "--choose, --paper and --simulate need the chips, got no --topology; add one such as v5e:16x16.\n",
     )  # fmt: skip
     for options, words in (
         (("--topology", "v6:2x2"), "A topology names a chip and a shape, as v5e:16x16, got 'v6:2x2'"),
@@ -58,7 +58,9 @@ def test_bad_input_is_one_sentence(refused):
         (("--topology", "v5e:2x2", "--paper", "--mesh.fsdp", "3"), "divides the 4 devices"),
         (("--topology", "v5e:2x2", "--paper", "--depth", "3"), "jattn plan has no option --depth"),
         (("--topology", "v5e:2x2", "--paper", "--json", "nowhere/plan.json"), "--json must name a file that can be"),
-        (("--topology", "v5e:2x2", "--paper", "--fit"), "--paper compiles nothing and --fit does, got both"),
+        (("--topology", "v5e:2x2", "--paper", "--simulate"), "compiles nothing and --simulate does, got both"),
+        (("--topology", "v5p:16x16x16", "--simulate"), "At most 2048 devices are simulated, got 4096; --paper plans"),
+        (("--devices", "4096"), "At most 2048 devices are simulated, got 4096"),
     ):
         code, sentence = refused("plan", *options)
         assert code == 2 and words in sentence, sentence
