@@ -35,7 +35,7 @@ ARMS: dict[str, tuple[VisionTransformerConfig, Optimizer, tuple[float, ...]]] = 
     "norms": (NORMED, DESCENT, DESCENT_RATES),
 }
 # the rate that the grid's runs give each arm by `report.chosen`, written down when they are there
-CHOSEN: dict[str, float] = {}
+CHOSEN: dict[str, float] = {"norms, usual recipe": 3e-3, "sigmaReparam": 3e-1, "neither": 3e-2, "norms": 3e-2}
 
 
 def made(arm: str, rate: float, seed: int) -> Run:
