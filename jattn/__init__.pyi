@@ -4,8 +4,10 @@ from jattn import masks as masks
 from jattn import nn as nn
 from jattn import normalizers as normalizers
 from jattn import part as part
+from jattn import pools as pools
 from jattn import positions as positions
 from jattn import scores as scores
+from jattn.costs.count import cost as cost
 from jattn.engines.merge import merge as merge
 from jattn.layers.hook import attention_fn as attention_fn
 from jattn.layers.reparametrizations.sigma_reparam import sigma_reparam as sigma_reparam
@@ -14,11 +16,14 @@ from jattn.mechanisms.attention import Attention as Attention
 from jattn.mechanisms.attention import attend as attend
 from jattn.mechanisms.dot_product import dot_product_attention as dot_product_attention
 from jattn.mechanisms.entropy import attention_entropy as attention_entropy
+from jattn.mechanisms.entropy_abf import entropy_abf as entropy_abf
 from jattn.mechanisms.entropy_bands import causal_ceiling as causal_ceiling
 from jattn.mechanisms.entropy_bands import entropy_bands as entropy_bands
 from jattn.mechanisms.entropy_bound import entropy_lower_bound as entropy_lower_bound
 from jattn.mechanisms.entropy_penalty import entropy_penalty as entropy_penalty
 from jattn.mechanisms.explain import explain as explain
+from jattn.mechanisms.parallel_attention import parallel_attention as parallel_attention
+from jattn.mechanisms.parallel_context import parallel_context as parallel_context
 from jattn.mechanisms.weights import attention_weights as attention_weights
 from jattn.part import Attended as Attended
 from jattn.part import Dims as Dims

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent
 # in the order of the floors; a class below them that is made with @part and has a base class is an entry
-PLACES = ("parts", "mechanisms", "layers", "training")
+PLACES = ("parts", "mechanisms", "layers", "models", "training")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +44,16 @@ def module_of(file: Path) -> str:
 
 
 def plain(name: str) -> str:
-    """A name without case, hyphens, underscores: `SquaredRelu`, `squared_relu`, `squared-relu` are one."""
-    return re.sub(r"[-_\s]", "", name).lower()
+    """A name without case, hyphens, underscores: `SquaredRelu`, `squared_relu`, `squared-relu` are one.
+
+    A model goes by its own name or by that of its options: `Decoder` is `DecoderConfig`.
+    """
+    return re.sub(r"[-_\s]", "", name).lower().removesuffix("config")
 
 
 def snake(name: str) -> str:
-    """`SquaredRelu` as a command line spells it: `squared_relu`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    """`SquaredRelu` as a command line spells it: `squared_relu`; `DecoderConfig` is `decoder`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().removesuffix("_config")
 
 
 def entries(folder: Path = ROOT) -> tuple[Entry, ...]:

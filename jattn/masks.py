@@ -4,6 +4,7 @@
 from jattn import lazy
 
 _HOMES = {
+    "Apart": "jattn.parts.masks.apart",
     "Both": "jattn.parts.masks",
     "Causal": "jattn.parts.masks.causal",
     "Dilated": "jattn.parts.masks.dilated",

@@ -5,6 +5,7 @@ from jattn import lazy
 
 _HOMES = {
     "Position": "jattn.parts.positions",
+    "Restarting": "jattn.parts.positions.restarting",
     "Rotary": "jattn.parts.positions.rotary",
     "Unturned": "jattn.parts.positions",
 }

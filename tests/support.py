@@ -1,17 +1,21 @@
 """What several tests share: the parts of a slot, made-up examples, and tiled held against dense."""
 
+import functools
 import importlib
+import json
 import pkgutil
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 
 from jattn.benchmarks import compilers
-from jattn.engines import dense, tiled, tiles
+from jattn.engines import dense, tiled, tiles, visits
 from jattn.mechanisms import Layout, Split
 from jattn.mechanisms.attention import attend
 from jattn.part import Dims, Place, Side, Tile, Variables
@@ -19,6 +23,7 @@ from jattn.part import Dims, Place, Side, Tile, Variables
 # operation by operation, a call at a new shape would compile dozens of small programs
 compiled_attend = jax.jit(attend, static_argnums=3, static_argnames="attention")
 
+NOTEBOOKS = Path(__file__).parents[1] / "experiments" / "notebooks"
 TOKENS, KEYS = 53, 53
 MODEL_WIDTH = 6
 # stands for the infinities of rows that see no key
@@ -62,6 +67,21 @@ def own_lines(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if not re.match(r"[IW]\d{4} |WARNING: All log messages before", line)]
 
 
+def notebook_cells(file: Path) -> list[str]:
+    """The code of a notebook, cell by cell."""
+    held = json.loads(file.read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in held["cells"] if cell["cell_type"] == "code"]
+
+
+def notebook_run(name: str) -> dict:
+    """Runs a notebook of the experiments from top to bottom, its pictures unseen; gives what its names then hold."""
+    matplotlib.use("agg")
+    held = {}
+    for number, cell in enumerate(notebook_cells(NOTEBOOKS / f"{name}.ipynb")):
+        exec(compile(cell, f"{name}, code cell {number}", "exec"), held)
+    return held
+
+
 class Made(NamedTuple):
     """Inputs of one example, and what its loss weighs outputs and statistics with."""
 
@@ -84,7 +104,7 @@ def make(attention, tokens=TOKENS, keys=KEYS, heads=(4, 2, 2), bias_shape=None, 
     dims = Dims(*heads, 8, 5, model_width=MODEL_WIDTH, depth=2, length=keys)
     params, buffers = attention.init(jax.random.key(seed), dims)
     # learned arrays that start at 0 would hide a wrong gradient
-    params = jax.tree.map(lambda leaf: leaf.astype(float) + 0.5 * draw(*leaf.shape), params)
+    params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, float) + 0.5 * rng.normal(size=leaf.shape)), params)
     made = Made(
         draw(tokens, heads[0], 8),
         draw(keys, heads[1], 8),
@@ -106,6 +126,11 @@ def attended(engine, attention, made: Made, buffers: dict, layout: Layout = Layo
     return engine.attend(*arguments)
 
 
+def cast(tree, dtype):
+    """Arrays in another type, by NumPy: operation by operation JAX would compile each shape."""
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x).astype(dtype)), tree)
+
+
 def row_tile(heads: int, rows: int = 3) -> Tile:
     """A tile of rows alone, as `null` and `begin` get it."""
     here = np.arange(rows)
@@ -121,34 +146,47 @@ def readings(found) -> dict:
     return {"out": found.out, **stats}
 
 
-def jitted(engine, attention, buffers: dict, layout: Layout = Layout(), read=None):
-    """A compiled function of `made`: readings, and the gradient of their weighted sum in every array of `made`."""
+@functools.partial(jax.jit, static_argnames=("engine", "attention", "read", "sizes"))
+def _computed(made, buffers, layout, *, engine, attention, read, sizes):
+    """What the engine gives, its readings, and the gradient of their weighted sum in every array of `made`."""
 
     def loss(made):
-        got = readings(attended(engine, attention, made, buffers, layout))
+        found = attended(engine, attention, made, buffers, Layout(**layout))
+        got = readings(found)
         rng = np.random.default_rng(7)
         weighed = 0.0
         for name, x in got.items():
             weights = rng.normal(size=x.shape)
             if name != "visible" and (read is None or name in read):
                 weighed += (x * weights.astype(x.dtype)).sum()
-        return weighed, got
+        return weighed, (found, got)
 
-    def both(made):
-        (_, got), grads = jax.value_and_grad(loss, has_aux=True)(made)
-        return got, grads
+    (_, (found, got)), grads = jax.value_and_grad(loss, has_aux=True)(made)
+    return found, got, grads
 
-    return jax.jit(both)
+
+def computed(engine, attention, made: Made, buffers: dict, layout: Layout = Layout(), read=None):
+    """What the engine gives, readings, and gradients of all or of those in `read`; one program for data of a shape."""
+    given = {name: data for name, data in layout._asdict().items() if jax.tree.leaves(data) and name != "layer"}
+    # what tests change of the engines, which JAX does not see
+    sizes = tiles.tile_sizes, tiles.SIZES["cpu"], visits.STEERED_FROM, visits.FINE_COST, visits.MOST_STEPS
+    return _computed(made, buffers, given, engine=engine, attention=attention, read=read, sizes=sizes)
 
 
 def run(engine, attention, made: Made, buffers: dict, layout: Layout = Layout(), read=None):
-    """Readings and gradients, once."""
-    return jitted(engine, attention, buffers, layout, read)(made)
+    """Readings and gradients."""
+    return computed(engine, attention, made, buffers, layout, read)[1:]
+
+
+@functools.cache
+def _at_most(rows: int, columns: int):
+    """Sizes of tiles, one function for each pair so that what is compiled for them is found again."""
+    return lambda length, keys: (min(length, rows), min(keys, columns))
 
 
 def small_tiles(monkeypatch, rows=16, columns=12, elements=2 * 16 * 12):
     """Tiles that no length here is a multiple of."""
-    monkeypatch.setattr(tiles, "tile_sizes", lambda length, keys: (min(length, rows), min(keys, columns)))
+    monkeypatch.setattr(tiles, "tile_sizes", _at_most(rows, columns))
     resize(monkeypatch, side=max(rows, columns), pairs=elements, slim_pairs=elements // 2, fine_side=5)
 
 
@@ -173,13 +211,15 @@ def assert_float32_close(attention, layout=Layout()):
     rounding of a weight that is a difference of logits.
     """
     made, buffers = make(attention)
-    narrow = jax.tree.map(lambda x: x.astype(jnp.float32), made)
+    narrow = cast(made, jnp.float32)
     free = attention.normalizer.kind == "free"
     # the mass of a free normalizer may be near 0, where its log magnifies the rounding of a logit without bound
     read = ("out", "entropy", "max_logit") if free else None
-    dense_, tiled_ = (jitted(engine, attention, buffers, layout, read) for engine in (dense, tiled))
+    dense_, tiled_ = (
+        lambda made, engine=engine: run(engine, attention, made, buffers, layout, read) for engine in (dense, tiled)
+    )
     # the float64 oracle sees what float32 sees
-    exact = dense_(jax.tree.map(lambda x: x.astype(jnp.float64), narrow))
+    exact = dense_(cast(narrow, jnp.float64))
     naive, got = dense_(narrow), tiled_(narrow)
     paths = jax.tree_util.tree_leaves_with_path(exact)
     for (path, a), b, c in zip(paths, jax.tree.leaves(naive), jax.tree.leaves(got), strict=True):
@@ -190,8 +230,8 @@ def assert_float32_close(attention, layout=Layout()):
         error = np.abs(a - c).max(initial=0)
         assert error <= bound, f"{jax.tree_util.keystr(path)}: off by {error:.3g}, allowed {bound:.3g}"
 
-    large = narrow._replace(query=narrow.query * 1e4)
-    (exact, _), (got, grads) = dense_(jax.tree.map(lambda x: x.astype(jnp.float64), large)), tiled_(large)
+    large = narrow._replace(query=jnp.asarray(np.asarray(narrow.query) * np.float32(1e4)))
+    (exact, _), (got, grads) = dense_(cast(large, jnp.float64)), tiled_(large)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((got, grads)))
     if not free:  # rows that sum to 1: a row of squares of ten thousands has its own scale
         rounding = np.finfo(np.float32).eps * np.abs(exact["max_logit"]).max()
@@ -208,6 +248,12 @@ def padded_layout() -> Layout:
     return Layout(segments=(jnp.asarray(alone), jnp.asarray(segments)), valid=jnp.asarray(valid))
 
 
+def plain_layout() -> Layout:
+    """Data of the shapes of `padded_layout` that change nothing: one segment, all valid."""
+    padded = padded_layout()
+    return Layout(segments=jax.tree.map(jnp.zeros_like, padded.segments), valid=jnp.ones_like(padded.valid))
+
+
 def assert_causal(attention):
     """Changing tokens from 31 on leaves earlier rows as they were, to the bit, and changes row 31."""
     made, buffers = make(attention)
@@ -218,7 +264,9 @@ def assert_causal(attention):
 
     before = rows(made)
     later = np.arange(TOKENS) >= 31
-    changed = jax.tree.map(lambda x: jnp.where(later.reshape(-1, *(1,) * (x.ndim - 1)), x + 1, x), made[:5])
+    changed = jax.tree.map(
+        lambda x: np.where(later.reshape(-1, *(1,) * (x.ndim - 1)), x + 1, x), jax.device_get(made[:5])
+    )
     after = rows(made._replace(**dict(zip(made._fields, changed, strict=False))))
     for name in before:
         np.testing.assert_array_equal(before[name][:31], after[name][:31])
@@ -231,10 +279,10 @@ def assert_decodes(attention, pieces=(13, 1, 1, 13, 1)):
     made, buffers = make(attention, tokens=tokens, keys=tokens)
     variables = Variables(made.params, buffers)
     own = attention.own(variables)
-    batch = [jnp.stack([x, x[::-1]]) for x in (made.query, made.key, made.value, made.x)]
+    batch = [np.stack([x, x[::-1]]) for x in jax.device_get((made.query, made.key, made.value, made.x))]
     dims = Dims(4, 2, 2, 8, 5, model_width=MODEL_WIDTH, length=48)
     state = attention.state(dims, jnp.float64, own)
-    state = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+    state = jax.tree.map(lambda x: np.stack([x, x]), jax.device_get(state))
 
     def call(state, q, k, v, x):
         extra = jax.vmap(lambda x: attention.project(own, x))(x)
@@ -246,7 +294,7 @@ def assert_decodes(attention, pieces=(13, 1, 1, 13, 1)):
         got = step(state, *(x[:, at : at + size] for x in batch))
         state, at = got.state, at + size
         found.append(readings(got))
-    joined = {name: jnp.concatenate([piece[name] for piece in found], axis=1) for name in whole}
+    joined = {name: np.concatenate([piece[name] for piece in found], axis=1) for name in whole}
     assert_close(whole, joined, 1e-12)
 
 
@@ -269,7 +317,7 @@ def assert_batches(attention, monkeypatch):
     made, buffers = make(attention)
     variables = Variables(made.params, buffers)
     own = attention.own(variables)
-    data = [jnp.stack([x, x[::-1], 2 * x]) for x in (made.query, made.key, made.value, made.x)]
+    data = [np.stack([x, x[::-1], 2 * x]) for x in jax.device_get((made.query, made.key, made.value, made.x))]
 
     def call(q, k, v, x):
         project = lambda x: attention.project(own, x)  # noqa: E731
@@ -283,18 +331,15 @@ def assert_batches(attention, monkeypatch):
     single = jax.jit(lambda *data: call(*data))
     alone = [single(*(x[n] for x in data)) for n in range(3)]
     assert_close(together, looped, 1e-12)
-    assert_close(together, {name: jnp.stack([one[name] for one in alone]) for name in together}, 1e-12)
+    assert_close(together, {name: np.stack([one[name] for one in alone]) for name in together}, 1e-12)
 
 
 def assert_bfloat16(attention):
     """bfloat16 in, bfloat16 out, statistics in float32; off from float64 by the rounding of inputs and output."""
     made, buffers = make(attention)
-    narrow = jax.tree.map(lambda x: x.astype(jnp.bfloat16), made)._replace(
-        params=jax.tree.map(lambda x: x.astype(jnp.float32), made.params)
-    )
-    wide = jax.tree.map(lambda x: x.astype(jnp.float64), narrow)
+    narrow = cast(made, jnp.bfloat16)._replace(params=cast(made.params, jnp.float32))
     got, grads = run(tiled, attention, narrow, buffers)
-    want, want_grads = run(dense, attention, wide, buffers)
+    want, want_grads = run(dense, attention, cast(narrow, jnp.float64), buffers, plain_layout())
     assert got["out"].dtype == jnp.bfloat16 and got["entropy"].dtype == jnp.float32
     # weights and output are rounded to 8 bits once each, gradients a few times more on the way
     assert_close(want, got, 4 * 2.0**-8)
@@ -320,7 +365,7 @@ def assert_linear_memory(attention, tokens=1009):
 
     def largest(tokens):
         made, buffers = make(attention, tokens=tokens, keys=tokens, heads=(1, 1, 1))
-        made = jax.tree.map(lambda x: x.astype(jnp.float32), made)
+        made = cast(made, jnp.float32)
 
         def loss(made):
             got = readings(attended(tiled, attention, made, buffers))
@@ -345,7 +390,8 @@ def assert_close(want, got, relative):
     paths = jax.tree_util.tree_leaves_with_path(want)
     for (path, a), b in zip(paths, jax.tree.leaves(got), strict=True):
         assert a.shape == b.shape, (path, a.shape, b.shape)
-        assert np.isfinite(np.asarray(b, float)).all(), f"{jax.tree_util.keystr(path)} is not finite"
-        scale = max(1.0, float(jnp.abs(jnp.asarray(a, float)).max(initial=0)))
-        error = float(jnp.abs(jnp.asarray(a, float) - jnp.asarray(b, float)).max(initial=0))
+        a, b = np.asarray(a, float), np.asarray(b, float)
+        assert np.isfinite(b).all(), f"{jax.tree_util.keystr(path)} is not finite"
+        scale = max(1.0, np.abs(a).max(initial=0))
+        error = np.abs(a - b).max(initial=0)
         assert error <= relative * scale, f"{jax.tree_util.keystr(path)}: off by {error:.3g} of {scale:.3g}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jattn import catalogue, extras
-from jattn.cli import bench, evaluate, plan, plot, sample, sweep, train
+from jattn.cli import bench, cost, evaluate, guard, plan, plot, sample, sweep, train
 
 COMMANDS: dict[str, tuple[type, Callable[[Any, dict, bool], int]]] = {
     "train": (train.Train, train.command),
@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, dict, bool], int]]] = {
     "sample": (sample.Sample, sample.command),
     "plot": (plot.Plot, plot.command),
     "plan": (plan.Plan, plan.command),
+    "cost": (cost.Cost, cost.command),
     "bench": (bench.Bench, bench.command),
     "sweep": (sweep.Sweep, sweep.command),
 }
@@ -54,6 +55,8 @@ def _command(argv: list[str]) -> int:
         raise ValueError(f"jattn has no command {name!r}; {near or 'it has ' + ', '.join([*COMMANDS, 'catalogue'])}.")
     kind, command = COMMANDS[name]
     asks = "--help" in rest or "-h" in rest
+    if name == "train" and not asks and guard.needed(rest):
+        return guard.kept(argv)
     # a command may have an option whose name is left out where its value comes first
     if rest and not rest[0].startswith("-") and (first := getattr(kind, "FIRST", None)):
         rest = [f"--{first}", *rest]

@@ -44,7 +44,7 @@ def command(held: Bench, found: dict, asks: bool) -> int:
     modules = {name: benchmarks.load(name) for name in chosen.only}
     for option, file in (("--json", chosen.json), ("--markdown", chosen.markdown)):
         if file:
-            _check_writable(option, Path(file))
+            runs.check_writable(option, Path(file))
     for name in (chosen.only or benchmarks.names()) if chosen.markdown else ():
         # a page that cannot be renewed says so now, not after minutes
         report.renewed(Path(chosen.markdown).read_text(encoding="utf-8"), name, "")
@@ -103,13 +103,4 @@ def _check_folder(folder: Path) -> None:
         raise OSError(
             f"--pictures must name a folder, or one that can be made, got {str(folder)!r}: {error.strerror}; name "
             f"another."
-        ) from None
-
-
-def _check_writable(option: str, file: Path) -> None:
-    try:
-        file.open("a").close()
-    except OSError as error:
-        raise OSError(
-            f"{option} must name a file that can be written, got {str(file)!r}: {error.strerror}; name another."
         ) from None

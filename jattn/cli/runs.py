@@ -47,7 +47,8 @@ def check_bytes(run: Any, command: str) -> None:
     """Refuses a run whose tokens are no bytes, for a command that reads or writes text."""
     if run.source.unit != "byte":
         rule = f"{command} needs a run on bytes, a vocabulary of 256"
-        raise ValueError(f"{rule}, got {run.source.vocabulary}; jattn eval without --text measures this run.")
+        got = run.source.vocabulary if run.source.unit == "token" else f"{run.source.unit}s"
+        raise ValueError(f"{rule}, got {got}; jattn eval without --text measures this run.")
 
 
 def trained(home: Path, steps: int | None) -> tuple[Any, Any]:
@@ -60,3 +61,13 @@ def trained(home: Path, steps: int | None) -> tuple[Any, Any]:
     run = dataclasses.replace(checkpoint.read_run(home, catalogue.find), mesh=Mesh(data=1))
     reached = checkpoint.load(home, run, steps).state
     return run, state.of_model(Variables(reached.params, reached.buffers))
+
+
+def check_writable(option: str, file: Path) -> None:
+    """Refuses a file that cannot be written, before the work that is to go into it."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise OSError(
+            f"{option} must name a file that can be written, got {str(file)!r}: {error.strerror}; name another."
+        ) from None

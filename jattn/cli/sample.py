@@ -34,12 +34,16 @@ def command(held: Sample, found: dict, asks: bool) -> int:
     import numpy as np
     from flax import nnx
 
+    from jattn.models.decoder import DecoderConfig
     from jattn.models.sampling import generate, within
     from jattn.training import state
 
     run, variables = runs.trained(home, None)
     runs.check_bytes(run, "jattn sample")
-    model = state.decoder(dataclasses.replace(run, model=within(run.model, run.context)))
+    if not isinstance(run.model, DecoderConfig):
+        got = type(run.model).__name__
+        raise ValueError(f"jattn sample goes on with a text by a decoder, got {got}; jattn eval measures this run.")
+    model = state.network(dataclasses.replace(run, model=within(run.model, run.context)))
     nnx.update(model, variables.params, variables.buffers)
     # in bytes, as the command line gave them
     prompt = np.frombuffer(os.fsencode(chosen.prompt), np.uint8).astype(np.int32)

@@ -10,6 +10,36 @@ from jattn.cli import runs
 
 
 @dataclasses.dataclass(frozen=True)
+class Hosts:
+    """Who trains one run together: the address of host 0, or `auto`, how many there are, and which of them this is."""
+
+    coordinator: str | None = None
+    count: int | None = None
+    number: int | None = None
+
+    def __post_init__(self):
+        given = f"{self.coordinator!r}, {self.count} and {self.number}"
+        if self.coordinator in (None, "auto"):
+            if not self.count is self.number is None:
+                raise ValueError(
+                    f"--hosts.count and --hosts.number go with an address, got {given}; add --hosts.coordinator "
+                    f"HOST:PORT, or leave both out."
+                )
+            return
+        name, _, port = self.coordinator.rpartition(":")
+        if not name or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise ValueError(
+                f"--hosts.coordinator takes HOST:PORT of host 0, or auto, got {self.coordinator!r}; any free port "
+                f"serves, as in 10.0.0.1:1234."
+            )
+        if self.count is None or self.number is None or not 0 <= self.number < self.count:
+            raise ValueError(
+                f"--hosts.coordinator HOST:PORT goes with --hosts.count and a --hosts.number from 0 to below it, got "
+                f"{given}; give all three."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Train:
     """Trains a decoder, by default a small one on Shakespeare, and prints what it reached."""
 
@@ -21,6 +51,7 @@ class Train:
     data_dir: str | None = None
     workers: int = 0
     tensorboard: str | None = None
+    hosts: Hosts = Hosts()
 
     def __post_init__(self):
         if self.workers < 0:
@@ -29,6 +60,8 @@ class Train:
             raise ValueError(f"--resume names the directory itself, got --dir {self.dir} too; leave --dir out.")
         if self.text and self.dataset:
             raise ValueError(f"A run trains on --text or on --dataset, got both, {self.dataset!r}; leave one out.")
+        if self.hosts.coordinator and not self.dir and not self.resume:
+            raise ValueError("Hosts write into one directory that all of them see, got none; name it with --dir.")
         if self.data_dir and not self.dataset:
             raise ValueError(f"--data-dir says where --dataset lies, got {self.data_dir!r} alone; add --dataset NAME.")
 
@@ -36,15 +69,15 @@ class Train:
 def command(held: Train, found: dict, asks: bool) -> int:
     """Trains as the options say and prints what it reached."""
     from jattn.cli import options
-    from jattn.training import loop, memory
+    from jattn.training import hosts, loop, memory
 
     # before XLA's threads begin, which keep the settings they find
     memory.keep_freed()
     if options.bare(found, "smoke"):
         found["preset"] = ["smoke"]
     own = {field.name for field in dataclasses.fields(held)}
-    chosen = options.build(held, {name: words for name, words in found.items() if name in own})
-    fields = {name: words for name, words in found.items() if name not in own}
+    chosen = options.build(held, {name: words for name, words in found.items() if name.partition(".")[0] in own})
+    fields = {name: words for name, words in found.items() if name.partition(".")[0] not in own}
     if chosen.dataset:
         place = os.path.abspath(chosen.dataset) if os.path.isdir(chosen.dataset) else chosen.dataset
         fields |= {"source": ["dataset"], "source.dataset": [place]}
@@ -60,12 +93,15 @@ def command(held: Train, found: dict, asks: bool) -> int:
         print(options.page("train", held.__doc__, (chosen, run)), end="")
         return 0
     options.refuse_unknown(found, (chosen, run), "train")
+    if chosen.hosts.coordinator:
+        hosts.begin(chosen.hosts.coordinator, chosen.hosts.count, chosen.hosts.number)
     events = Path(chosen.tensorboard) if chosen.tensorboard else None
-    if chosen.resume is None:
-        summary = loop.fit(run, Path(chosen.dir or runs.place()), workers=chosen.workers, events=events)
-    else:
-        summary = loop.resume(run, Path(chosen.resume), workers=chosen.workers, events=events)
-    print(summary)
+    go, place = (loop.fit, chosen.dir or runs.place()) if chosen.resume is None else (loop.resume, chosen.resume)
+    with hosts.watched(Path(place)):
+        summary = go(run, Path(place), workers=chosen.workers, events=events)
+        if hosts.first():
+            print(summary)
+        hosts.end()
     return 0
 
 

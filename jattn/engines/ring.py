@@ -24,6 +24,7 @@ from jattn.engines.tiles import add, at_top, cut
 from jattn.engines.varying import alike
 from jattn.numerics import wide
 from jattn.part import Attended, Place, Side, Stats
+from jattn.parts.masks import Mask
 
 
 def attend(
@@ -41,7 +42,7 @@ def attend(
             f"gather them first."
         )
     devices, tokens = lax.axis_size(axis), (query.vector.shape[0], key.vector.shape[0])
-    if max(tokens) < visits.STEERED_FROM or not zigzag.pays(rule.mask, place, tokens, devices):
+    if not deals(rule.mask, place, tokens, devices):
         return _in_turns(rule, own, query, key, value, place, pairs, (axis, 1))
 
     def dealt(side: Side) -> Side:
@@ -56,6 +57,11 @@ def attend(
     pairs = pairs._replace(mask=of_pairs(pairs.mask), bias=of_pairs(pairs.bias))
     value = zigzag.deal(value, axis)
     return zigzag.collect(_in_turns(rule, own, dealt(query), dealt(key), value, place, pairs, (axis, 2)), axis)
+
+
+def deals(mask: Mask, place: Place, tokens: tuple[int, int], devices: int) -> bool:
+    """Whether a ring of devices, each with so many queries and keys, deals tokens anew."""
+    return max(tokens) >= visits.STEERED_FROM and zigzag.pays(mask, place, tokens, devices)
 
 
 def _in_turns(

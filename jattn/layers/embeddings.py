@@ -27,15 +27,20 @@ class Embedding(nnx.Module):
     def __call__(
         self, tokens: Int[Array, "..."], dtype: DTypeLike, axes: Axes | None = None
     ) -> Float[Array, "... m"]:
+        if not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise TypeError(
+                f"An embedding reads whole numbers, got {tokens.dtype} of shape {tokens.shape}; give a source of "
+                f"tokens, or a model that reads these."
+            )
         # looked up with all their features, for the result is split by tokens
         return constrained(axes, self.table[...].astype(dtype), "vocabulary", None)[tokens]
 
 
 class Head(nnx.Module):
-    """Logits in float32 from a table that starts at 0."""
+    """Logits in float32 from a table that starts at 0; `name` is that of the axis of what is chosen from."""
 
-    def __init__(self, width: int, vocabulary: int):
-        self.table = nnx.Param(jnp.zeros((width, vocabulary)), axes=("width", "vocabulary"))
+    def __init__(self, width: int, choices: int, name: str | None = "vocabulary"):
+        self.table = nnx.Param(jnp.zeros((width, choices)), axes=("width", name))
 
     def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... v"]:
         return product(x, self.table[...], jnp.float32)

@@ -1,13 +1,13 @@
 """Attention of a layer: on one device, or on a mesh of them, split by the names of its axes."""
 
 import dataclasses
-import functools
 
 from jaxtyping import Array, Float
 
 from jattn.layers.flow import Flow
 from jattn.mechanisms import Layout, Mechanism, mesh
 from jattn.mechanisms.attention import attend as attend_here
+from jattn.numerics import wide
 from jattn.part import Attended, Rng, Variables
 
 
@@ -35,5 +35,6 @@ def attend(
     if axes.parts("time") > 1:
         attention = dataclasses.replace(attention, context_axis=axes.over("time")[0])
     cut = mesh.Cut(axes.mesh, (axes.over("batch"),), axes.over("heads"), axes.over("time"))
-    run = functools.partial(attend_here, attention=attention)
-    return mesh.attend(run, query, key, value, variables, rng, layout, cut)
+    with mesh.untyped():
+        attention, own = attention.closed(attention.own(variables), wide(query.dtype))
+    return mesh.attend(attend_here, attention, (query, key, value), own, rng, layout, cut)

@@ -267,8 +267,9 @@ def attend(
     closed, held = attention.closed(own, wide(query.dtype))
     if state is None and (cut := mesh.cut_of(query, getattr(attention, "context_axis", None))):
         mesh.check_closures(own, held)
-        run = functools.partial(attend, attention=attention)
-        return mesh.attend(run, query, key, value, Variables(own, {}), rng, layout, cut)
+        with mesh.untyped():
+            closed, held = attention.closed(own, wide(query.dtype))
+        return mesh.attend(attend, closed, (query, key, value), held, rng, layout, cut)
     attention, own = closed, held
     size = int(np.prod(batch)) if batch else 1
     if not batch:

@@ -1,5 +1,7 @@
 """Attention on a mesh of devices: each attends for its examples, heads and tokens, which know their true numbers."""
 
+import contextlib
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from jattn.engines import varying
-from jattn.mechanisms import Layout
+from jattn.mechanisms import Layout, Mechanism
 from jattn.part import Attended, Rng, Stats, Variables
 
 Over = tuple[str, ...]
@@ -41,6 +43,11 @@ def check_closures(own: dict, held: dict) -> None:
         )
 
 
+def untyped() -> contextlib.AbstractContextManager:
+    """In its body what is traced notes no mesh, so that it serves inside a `jax.shard_map` too."""
+    return jax.sharding.use_abstract_mesh(AbstractMesh((), ()))
+
+
 def cut_of(query: Float[Array, "*b t h d"], axis: str | None) -> Cut | None:
     """What is still to be split for a call: tokens over `axis`, examples and heads where the query's type says so.
 
@@ -65,25 +72,26 @@ def cut_of(query: Float[Array, "*b t h d"], axis: str | None) -> Cut | None:
 
 def attend(
     run: Callable,
-    query: Float[Array, "*b t h d"],
-    key: Float[Array, "*b s g d"],
-    value: Float[Array, "*b s j e"],
-    variables: Variables,
+    attention: Mechanism,
+    vectors: tuple[Float[Array, "*b t h d"], Float[Array, "*b s g d"], Float[Array, "*b s j e"]],
+    own: dict,
     rng: Array | Rng | None,
     layout: Layout,
     cut: Cut,
 ) -> Attended:
-    """`run(query, key, value, variables=, rng=, layout=)` on each device for its part of the arrays.
+    """`run(query, key, value, attention, variables=, rng=, layout=)` on each device for its part of the arrays.
 
-    Raises ValueError for what the mesh does not divide.
+    `attention` is closed: `own` holds what its plain functions close over too. Raises ValueError for what the mesh does
+    not divide.
     """
+    query, key, value = vectors
     batch, heads = query.shape[:-3], query.shape[-2]
     for size, over in zip(batch, cut.batch, strict=True):
         _check("examples", size, over, cut.mesh)
-    for kind, vectors in (("heads", query), ("key heads", key), ("value heads", value)):
-        _check(kind, vectors.shape[-2], cut.heads, cut.mesh)
-    for vectors in (query, key):
-        _check("tokens", vectors.shape[-3], cut.time, cut.mesh)
+    for kind, side in (("heads", query), ("key heads", key), ("value heads", value)):
+        _check(kind, side.shape[-2], cut.heads, cut.mesh)
+    for side in (query, key):
+        _check("tokens", side.shape[-3], cut.time, cut.mesh)
     over_batch, over_heads, over_time = (
         [over or None for over in cut.batch], cut.heads or None, cut.time or None,
     )  # fmt: skip
@@ -107,7 +115,7 @@ def attend(
         over = (over_heads if array.shape[-3] > 1 else None), (over_time if array.shape[-2] > 1 else None)
         return PartitionSpec(*lead, *over)
 
-    vectors, each_token = PartitionSpec(*over_batch, over_time, over_heads), PartitionSpec(*over_batch, over_time)
+    of_vectors, each_token = PartitionSpec(*over_batch, over_time, over_heads), PartitionSpec(*over_batch, over_time)
     data = {
         "positions": jax.tree.map(tokens, layout.positions),
         "segments": jax.tree.map(tokens, layout.segments),
@@ -119,25 +127,16 @@ def attend(
     held = {name: getattr(layout, name) for name in data}
     numbers, *counts = layout.head or (np.arange(heads), heads, key.shape[-2])
     example = np.arange(math.prod(batch)).reshape(batch) if layout.example is None else layout.example
-    given = (query, key, value, variables, _keys(rng, batch), held, jnp.asarray(layout.layer), jnp.asarray(example))
+    given = (*vectors, own, _keys(rng, batch), held, jnp.asarray(layout.layer), jnp.asarray(example))
     specs = (
-        vectors, vectors, vectors, jax.tree.map(lambda _: whole, variables),
+        *(of_vectors,) * 3, jax.tree.map(lambda _: whole, own),
         None if rng is None else Rng(whole, whole, examples), data, whole, examples,
     )  # fmt: skip
-
-    def here(query, key, value, variables, rng, held, layer, example, *mine):
-        if rng is not None and batch:
-            rng = rng._replace(example=rng.example.reshape(example.size, *rng.example.shape[len(batch) :]))
+    if cut.heads or isinstance(numbers, jax.Array):
+        given, specs, numbers = (*given, jnp.asarray(numbers)), (*specs, PartitionSpec(cut.heads or None)), None
+    else:
         # known when traced where no axis splits them
-        head = (mine[0] if mine else numbers, *counts)
-        mine = Layout(**held, layer=layer, head=head, example=example)
-        found = run(query, key, value, variables=variables, rng=rng, layout=mine)
-        if found.stats.observed:
-            raise ValueError(f"A mesh splits no part that observes, got {sorted(found.stats.observed)}; train without.")
-        return found
-
-    if cut.heads:
-        given, specs = (*given, jnp.asarray(numbers)), (*specs, PartitionSpec(cut.heads))
+        numbers = tuple(numbers.tolist())
     if explicit := _of_type(cut.mesh, AxisType.Explicit):
         given = jax.tree.map(lambda x, spec: jax.sharding.reshard(x, _kept(spec, explicit)), given, specs)
     if within := varying.axes(given):
@@ -145,25 +144,59 @@ def attend(
             f"Inside a jax.shard_map that checks what varies attention enters no second one, got {sorted(within)} of "
             f"the first; give that one all axes of the mesh, or check_vma=False."
         )
-    split = jax.shard_map(
+    specs, tree = jax.tree.flatten(specs)
+    known = _Known(run, attention, cut, tree, tuple(specs), (numbers, *counts))
+    return _split(known, *jax.tree.leaves(given))
+
+
+class _Known(NamedTuple):
+    """What a call is compiled for beside the shapes of its arrays: how these make a tree, and how each is split.
+
+    The numbers of heads are None where they come as the last array.
+    """
+
+    run: Callable
+    attention: Mechanism
+    cut: Cut
+    tree: Any
+    specs: tuple[PartitionSpec, ...]
+    head: tuple
+
+
+# compiled, since outside of jit a shard_map leaves no axis to the compiler; and once for all equal calls
+@functools.partial(jax.jit, static_argnums=0)
+def _split(known: _Known, *leaves: Array) -> Attended:
+    def here(*leaves):
+        query, key, value, own, rng, held, layer, example, *mine = jax.tree.unflatten(known.tree, leaves)
+        if rng is not None and (lead := example.ndim):
+            rng = rng._replace(example=rng.example.reshape(example.size, *rng.example.shape[lead:]))
+        numbers, *counts = known.head
+        head = (mine[0] if mine else np.array(numbers), *counts)
+        layout = Layout(**held, layer=layer, head=head, example=example)
+        found = known.run(query, key, value, known.attention, variables=Variables(own, {}), rng=rng, layout=layout)
+        if found.stats.observed:
+            raise ValueError(f"A mesh splits no part that observes, got {sorted(found.stats.observed)}; train without.")
+        return found
+
+    of_vectors, over = known.specs[0], (*known.cut.batch, known.cut.heads, known.cut.time)
+    return jax.shard_map(
         here,
-        mesh=cut.mesh,
-        in_specs=specs,
-        out_specs=Attended(vectors, Stats(vectors, vectors, vectors, vectors, whole)),
-        axis_names={name for over in (*cut.batch, cut.heads, cut.time) for name in over},
+        mesh=known.cut.mesh,
+        in_specs=known.specs,
+        out_specs=Attended(of_vectors, Stats(*(of_vectors,) * 4, PartitionSpec())),
+        axis_names={name for names in over for name in names},
         # a part's own loops may carry what no type says to be split
         check_vma=False,
-    )
-    # outside of jit it would leave no axis to the compiler
-    return jax.jit(split)(*given)
+    )(*leaves)
 
 
 def _check(what: str, size: int, over: Over, mesh: Mesh | AbstractMesh) -> None:
     parts = math.prod(mesh.shape[axis] for axis in over)
     if size % parts:
+        fits = [str(n) for n in range(1, parts) if size % n == 0 and parts % n == 0]
         raise ValueError(
             f"The mesh splits {what} into {parts} parts, by {' and '.join(over)}, got {size}; use a multiple of "
-            f"{parts}, or fewer devices there."
+            f"{parts}, or {' or '.join(fits)} devices there."
         )
 
 

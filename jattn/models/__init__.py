@@ -1,1 +1,85 @@
-"""Whole models, and sampling from them."""
+"""The slot `models`: what a run trains, as options from which it is built."""
+
+import dataclasses
+from typing import Literal, get_args
+
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jattn.layers.block import Place, Residual
+from jattn.layers.feedforward import ACTIVATIONS
+from jattn.layers.heads import Heads
+from jattn.layers.heads.grouped import Grouped
+from jattn.layers.norms import Kind
+from jattn.layers.reparametrizations import Reparametrization
+from jattn.layers.reparametrizations.plain import Plain
+from jattn.layers.stack import Remat
+from jattn.mechanisms.attention import Attention
+from jattn.part import Part
+
+
+@dataclasses.dataclass(frozen=True)
+class Model(Part):
+    """The options of every model's blocks; `expansion` is how much wider than `width` feed-forward layers are inside.
+
+    `norm_place` is before each half of a block, with one more norm before the head, or after each sum. A `residual`
+    scaled by two learned numbers a layer trains where norms are gone; a fused feed-forward layer is one square kernel,
+    and the `pruned` deepest blocks have none. With a
+    `reparametrization` all kernels but the embedding's are made from what is learned, and none starts at 0.
+    """
+
+    width: int = 128
+    depth: int = 4
+    heads: int = 2
+    projection: Heads = Grouped()
+    attention: Attention = Attention()
+    norm: Literal["rms", "layer", "none"] = "rms"
+    norm_place: Literal["before", "after"] = "before"
+    residual: Literal["plain", "scaled"] = "plain"
+    feedforward: Literal["full", "fused"] = "full"
+    pruned: int = 0
+    reparametrization: Reparametrization = Plain()
+    activation: Literal["squared_relu", "gelu", "silu", "relu", "identity"] = "squared_relu"
+    expansion: int = 4
+
+    def __post_init__(self):
+        name = type(self).__name__
+        self.at_least_1("width", "depth", "heads", "expansion")
+        for field, allowed in (
+            ("norm", get_args(Kind)), ("norm_place", get_args(Place)), ("activation", tuple(ACTIVATIONS)),
+            ("residual", get_args(Residual)), ("feedforward", ("full", "fused")),
+        ):  # fmt: skip
+            self.one_of(field, allowed)
+        if not 0 <= self.pruned <= self.depth:
+            raise ValueError(
+                f"{name}.pruned counts the deepest blocks without a feed-forward layer, at most {self.depth}, "
+                f"got {self.pruned!r}; 0 prunes none."
+            )
+        # refuses widths and heads that do not divide
+        self.projection.dims(self.width, self.heads, self.depth)
+
+    def build(self, *, rngs: nnx.Rngs, dtype: DTypeLike, remat: Remat) -> nnx.Module:
+        """The model with fresh arrays; it is called as `jattn.nn.Network` says."""
+        raise NotImplementedError
+
+    def tokens(self, context: int) -> int:
+        """Tokens that its attention reads of an example, where a run's context is so long."""
+        return context
+
+    def at_least_1(self, *fields: str) -> None:
+        """Refuses sizes below 1."""
+        for field in fields:
+            if (size := getattr(self, field)) < 1:
+                default = type(self).__dataclass_fields__[field].default
+                raise ValueError(
+                    f"{type(self).__name__}.{field} must be a whole number of at least 1, got {size!r}; the default is "
+                    f"{default}."
+                )
+
+    def one_of(self, field: str, allowed: tuple[str, ...]) -> None:
+        """Refuses another word in a field."""
+        if getattr(self, field) not in allowed:
+            raise ValueError(
+                f"{type(self).__name__}.{field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}; the "
+                f"default is {type(self).__dataclass_fields__[field].default}."
+            )

@@ -5,13 +5,13 @@ import dataclasses
 import math
 import re
 from collections import Counter
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
 
 from jattn.benchmarks import compilers
 from jattn.layers.axes import Axes
-from jattn.planning import program, roofline
+from jattn.planning import program, roofline, saved
 from jattn.planning.chips import Topology
 from jattn.planning.roofline import Times
 from jattn.training import sharding, state
@@ -24,17 +24,20 @@ from jattn.training.step import training_step
 class Plan:
     """A step of a run on one device of a mesh; bytes are a device's own, `flops` its matrix products.
 
-    `parameters`, `buffers` and `optimizer` are exact. Of a compiled step `peak` is what the compiler says it needs, and
-    exchanges are read in its HLO; `temporaries` beside arguments are None, and the rest estimated, where none was
-    compiled. `model_flops` are the products of all devices without what is computed again. Without a topology there
-    is no time.
+    `parameters`, `buffers` and `optimizer` are exact. Of a `compiled` step `peak` is what the compiler says it needs,
+    exchanges are read in its HLO, and `saved` is what the forward pass keeps for the gradient. From `shapes` alone the
+    rest is estimated, and there are neither `saved` nor `temporaries`, which are beside arguments; a step is `fitted`
+    where those come from small meshes. `model_flops` are the products of all devices without what is computed again.
+    Without a topology there is no time.
     """
 
+    source: Literal["compiled", "fitted", "shapes"]
     mesh: dict[str, int]
     topology: str | None
     parameters: int
     buffers: int
     optimizer: int
+    saved: int | None
     temporaries: int | None
     peak: int
     memory: int | None
@@ -50,8 +53,8 @@ class Plan:
 
     @property
     def compiled(self) -> bool:
-        """Whether a compiler made it, or shapes alone."""
-        return self.temporaries is not None
+        """Whether a compiler made it for these devices."""
+        return self.source == "compiled"
 
     @property
     def fits(self) -> bool | None:
@@ -77,12 +80,10 @@ def plan(run: Run, mesh: Mesh | None = None, topology: str | None = None) -> Pla
     with sharding.over(devices), compilers.uncached():
         sizes, axes = run.mesh.over(len(devices)), sharding.axes(run.mesh)
         shapes = state.shapes(run)
-        tokens = jax.ShapeDtypeStruct(
-            (run.batch, run.context + 1), jnp.int32, sharding=axes.sharding("batch") if axes else sharding.alone()
-        )
         with jax.set_mesh(axes.mesh) if axes else contextlib.nullcontext():
-            lowered = training_step(run).lower(shapes, {"tokens": tokens})
+            lowered = training_step(run).lower(shapes, saved.tokens(run, run.batch))
         made = _compiled(lowered, topology)
+        kept = saved.saved(run)
     read = program.read(made.as_text(), sizes)
     # what data decide no text tells: the turns of loops over tiles, in which attention's products are
     products = read.flops
@@ -94,9 +95,11 @@ def plan(run: Run, mesh: Mesh | None = None, topology: str | None = None) -> Pla
     peak = max(bytes_of.peak_memory_in_bytes, arguments + results - bytes_of.alias_size_in_bytes + temporaries)
     moved = arguments + results + 2 * temporaries
     return Plan(
+        "compiled",
         sizes,
         topology,
         *(held(getattr(shapes, name)) for name in ("params", "buffers", "optimizer_state")),
+        kept,
         temporaries,
         peak,
         there and there.chip.memory,
@@ -122,15 +125,17 @@ def estimate(run: Run, topology: str, mesh: Mesh | None = None) -> Plan:
     trees = (getattr(found, name) for name in ("params", "buffers", "optimizer_state"))
     places = (getattr(where, name) for name in ("params", "buffers", "optimizer_state"))
     parts = [held(tree, place) for tree, place in zip(trees, places, strict=True)]
-    saved = roofline.saved(run, sizes)
+    activations = roofline.saved(run, sizes)
     # gradients take what params take
-    peak = round(sum(parts) + parts[0] + saved)
+    peak = round(sum(parts) + parts[0] + activations)
     products, exchanges = roofline.flops(run, sizes, there.chip.platform), roofline.collectives(run, sizes)
-    moved = 2 * (sum(parts) + parts[0] + saved)
+    moved = 2 * (sum(parts) + parts[0] + activations)
     return Plan(
+        "shapes",
         sizes,
         topology,
         *parts,
+        None,
         None,
         peak,
         there.chip.memory,

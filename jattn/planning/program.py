@@ -7,7 +7,7 @@ the body of a loop once.
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -195,9 +195,10 @@ def _convolution(line: _Line, operands: list[tuple[str, tuple[int, ...]]]) -> fl
 
 def _group(rest: str, mesh: Mapping[str, int]) -> tuple[tuple[str, ...], int]:
     """The axes of the mesh that an exchange goes over, and how many devices take part in each."""
-    if found := re.search(r"source_target_pairs=\{\{([0-9,]+)\}", rest):
-        members = [int(n) for n in found[1].split(",")]
-        over = _varying(members, mesh)
+    if found := re.search(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}", rest):
+        # of a permutation some devices may keep what they have
+        pairs = [(int(there), int(here)) for there, here in re.findall(r"\{(\d+),(\d+)\}", found[1])]
+        over = _varying(next((pair for pair in pairs if pair[0] != pair[1]), (0,)), mesh)
         return over, math.prod(mesh[axis] for axis in over)
     if found := re.search(r"replica_groups=\{\{([0-9,]+)\}", rest):
         members = [int(n) for n in found[1].split(",")]
@@ -221,6 +222,6 @@ def _iota(shape: str, order: str | None) -> np.ndarray:
     return (numbers.transpose([int(n) for n in order.split(",")]) if order else numbers).ravel()
 
 
-def _varying(members: list[int], mesh: Mapping[str, int]) -> tuple[str, ...]:
+def _varying(members: Sequence[int], mesh: Mapping[str, int]) -> tuple[str, ...]:
     places = np.array(np.unravel_index(members, tuple(mesh.values())))
     return tuple(axis for axis, row in zip(mesh, places, strict=True) if len(set(row.tolist())) > 1)

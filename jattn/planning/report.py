@@ -5,6 +5,12 @@ from typing import Any
 from jattn.planning import roofline
 from jattn.planning.plan import Plan
 
+BY = {
+    "compiled": "the compiler",
+    "fitted": "a fit over small meshes of CPU devices",
+    "shapes": "an estimate from shapes",
+}
+
 
 def text(plan: Plan) -> str:
     """A line each for the mesh, memory, products and time, and one for each kind of exchange and its axes."""
@@ -14,8 +20,11 @@ def text(plan: Plan) -> str:
         f"each device holds {_bytes(plan.parameters)} of parameters, {_bytes(plan.buffers)} of buffers and "
         f"{_bytes(plan.optimizer)} of the optimizer",
     ]
-    made = f"{_bytes(plan.temporaries)} of temporaries; " if plan.compiled else ""
-    by = "the compiler" if plan.compiled else "an estimate from shapes"
+    made = ""
+    if plan.temporaries is not None:
+        lines.append(f"the forward pass keeps {_bytes(plan.saved)} for the gradient")
+        made = f"{_bytes(plan.temporaries)} of temporaries; "
+    by = BY[plan.source]
     room = "" if plan.memory is None else f" of {_bytes(plan.memory)}, which {'fits' if plan.fits else 'does not fit'}"
     lines.append(f"{made}a step needs {_bytes(plan.peak)}{room}, by {by}")
     own = plan.model_flops / plan.devices
@@ -24,6 +33,8 @@ def text(plan: Plan) -> str:
     for (kind, axes), size in sorted(sent.items(), key=lambda item: -item[1]):
         count = sum(n for each, n in plan.collectives.items() if (each.kind, each.axes) == (kind, axes))
         lines.append(f"{kind} over {' and '.join(axes)}: {count} times, {_bytes(size)} together")
+    if plan.source != "compiled":
+        lines.append("products and exchanges are those of the model, by formula; the optimizer's own are left out")
     if plan.times is not None:
         parts = zip(("products", "memory", "exchanges"), plan.times, strict=True)
         lines.append("roofline: " + ", ".join(f"{name} {_milliseconds(time)}" for name, time in parts))
@@ -35,8 +46,8 @@ def text(plan: Plan) -> str:
 
 def record(plan: Plan) -> dict[str, Any]:
     """The same as data that JSON can hold: bytes, numbers of operations and seconds."""
-    plain = ("topology", "mesh", "devices", "compiled", "parameters", "buffers", "optimizer", "temporaries", "peak")
-    found = {name: getattr(plan, name) for name in (*plain, "memory", "fits", "flops", "model_flops")}
+    plain = ("topology", "mesh", "devices", "source", "parameters", "buffers", "optimizer", "saved", "temporaries")
+    found = {name: getattr(plan, name) for name in (*plain, "peak", "memory", "fits", "flops", "model_flops")}
     found["collectives"] = [{**each._asdict(), "count": count} for each, count in plan.collectives.items()]
     if plan.times is not None:
         whole = {name: getattr(plan.times, name) for name in ("overlapped", "one_by_one")}

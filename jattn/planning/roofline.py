@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattn.engines import tiles
+from jattn.engines import ring, tiles, zigzag
 from jattn.part import Place, Span
 from jattn.planning.chips import Topology
 from jattn.planning.program import Collective
@@ -71,14 +71,24 @@ def times(flops: float, moved: float, collectives: Mapping[Collective, int], top
 
 
 @functools.cache
+def dealt(run: Run, parts: int) -> np.ndarray:
+    """The chunks of an example's tokens, all of one length, that each of so many devices has in a ring."""
+    heads, length = run.model.heads, run.context // parts
+    place = Place(np.arange(heads), heads, heads, 0, 0)
+    if ring.deals(run.model.attention.mask, place, (length, length), parts):
+        return zigzag.dealt(parts)
+    return np.arange(parts)[:, None]
+
+
+@functools.cache
 def seen(run: Run, parts: int, side: int) -> float:
     """Pairs of an example's queries and keys in tiles of which some are seen, on the busiest of so many devices.
 
-    Keys go round a ring in order, and in each turn all wait for the device with most of them to see; where a ring deals
-    tokens in zigzag this is up to twice too much.
+    Keys go round a ring, and in each turn all wait for the device with most of them to see.
     """
-    length = run.context // parts
-    starts = (np.arange(parts)[:, None] * length + np.arange(0, length, side)[None]).ravel()
+    chunks = dealt(run, parts)
+    length = run.context // chunks.size
+    starts = (np.arange(chunks.size)[:, None] * length + np.arange(0, length, side)[None]).ravel()
     lasts = np.minimum(starts + side, (starts // length + 1) * length) - 1
     heads = run.model.heads
     place = Place(np.arange(heads)[:, None, None], heads, heads, 0, 0)
@@ -86,9 +96,10 @@ def seen(run: Run, parts: int, side: int) -> float:
     some, _ = run.model.attention.mask.reach(query, key, place)
     live = np.broadcast_to(some, (heads, len(starts), len(starts))).mean(0)
     pairs = live * (lasts - starts + 1)[:, None] * (lasts - starts + 1)[None]
-    between = pairs.reshape(parts, -1, parts, len(starts) // parts).sum((1, 3))
+    between = pairs.reshape(chunks.size, -1, chunks.size, len(starts) // chunks.size).sum((1, 3))
+    work = between[chunks[:, None, :, None], chunks[None, :, None, :]].sum((2, 3))
     me = np.arange(parts)
-    return float(sum(between[me, me - turn].max() for turn in range(parts)))
+    return float(sum(work[me, me - turn].max() for turn in range(parts)))
 
 
 def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
@@ -98,7 +109,7 @@ def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
     passes = forward * (2 if run.remat == "block" else 1) + gradient
     examples = run.batch / sizes["data"] / sizes["fsdp"]
     heads = dims.heads / sizes["tensor"]
-    length = run.context // sizes["context"]
+    length = run.context // dealt(run, sizes["context"]).size
     with jax.default_device(platform):
         side, block = max(tiles.tile_sizes(length, length)), tiles.sizes().block
     # where a mask is known when a program is traced, which it is not in a ring, tiles are visited by blocks
@@ -179,11 +190,18 @@ def collectives(run: Run, sizes: Mapping[str, int]) -> Counter:
     # looked up, after each half of a block, of which the second is not computed again, and backward; the head's is wide
     add("all-reduce", "tensor", tensor, stream, pieces * (depth * (5 if run.remat == "block" else 4) + 1))
     add("all-reduce", "tensor", tensor, stream / item * WIDE, pieces)
-    keys = examples * run.context / context * (dims.key_heads * dims.key_width + dims.value_heads * dims.value_width)
+    tokens = examples * run.context / context / tensor
+    keys = tokens * (dims.key_heads * dims.key_width + dims.value_heads * dims.value_width)
     turns = pieces * depth * context
     forwards = 2 if run.remat == "block" else 1
-    add("collective-permute", "context", context, keys / tensor * item, turns * (forwards + 1))
-    add("collective-permute", "context", context, keys / tensor * WIDE, turns)
+    add("collective-permute", "context", context, keys * item, turns * (forwards + 1))
+    add("collective-permute", "context", context, keys * WIDE, turns)
+    if dealt(run, context).shape[1] > 1:
+        # in halves, of which two devices keep one: queries, keys and values are dealt and outputs come back, and
+        # backward their gradients
+        moved = keys + tokens * dims.heads * (dims.key_width + dims.value_width)
+        halves = min(2, context - 1)
+        add("collective-permute", "context", context, moved / 2 * item, halves * pieces * depth * (forwards + 1))
     return found
 
 

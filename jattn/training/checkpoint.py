@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jattn.part import Variables
-from jattn.training import disk, sharding, state
+from jattn.training import disk, hosts, sharding, state
 from jattn.training.objectives import LEARNED
 from jattn.training.plain import Resolve, agrees, to_plain
 from jattn.training.run import Run
@@ -38,7 +39,15 @@ class Restored(NamedTuple):
 
 def manager(directory: Path, *, writes: bool) -> ocp.CheckpointManager:
     """Orbax's manager of a run's checkpoints, which keeps the latest two; who writes must hold the directory's lock."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=2, create=writes, enable_async_checkpointing=writes)
+    # all hosts write one checkpoint; each reads by itself, so that what it cannot read leaves none of them waiting
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=2,
+        create=writes,
+        enable_async_checkpointing=writes,
+        multiprocessing_options=ocp.options.MultiprocessingOptions() if writes else alone,
+    )
     # orbax takes no relative path
     return ocp.CheckpointManager((directory / FOLDER).absolute(), item_names=ITEMS, options=options)
 
@@ -57,8 +66,11 @@ class Saver:
         self.quiet.enter_context(_quiet())
         return self
 
-    def __exit__(self, kind: type | None, *_) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, _) -> None:
         with self.quiet:
+            # what is under way would wait for a host that has gone
+            if hosts.lost(error):
+                return
             try:
                 with self._whole():
                     self.manager.wait_until_finished()
@@ -71,7 +83,7 @@ class Saver:
     def save(self, train_state: TrainState, example: int) -> None:
         """Starts to write the state and what else a run goes on from."""
         step = int(train_state.step)
-        tree = _tree(train_state, jax.random.key_data(state.key(self.run, state.STEPS)))
+        tree = _tree(train_state, np.asarray(jax.random.key_data(state.key(self.run, state.STEPS))))
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(tree),
             data=ocp.args.JsonSave({"example": example}),
@@ -90,6 +102,9 @@ class Saver:
         try:
             yield
         except Exception as error:
+            # another host has gone, and it is no disk's fault
+            if hosts.lost(error):
+                raise
             raise disk.told(self.directory, error) from None
 
 
@@ -114,21 +129,30 @@ def load(directory: Path, run: Run, step: int | None = None, most: int | None = 
         raise FileNotFoundError(f"A run's directory must hold {FOLDER}, got {str(directory)!r}; train it first.")
     with manager(directory, writes=False) as reader:
         steps = sorted((each for each in reader.all_steps() if most is None or each <= most), reverse=True)
+        steps = hosts.same(steps)
         if not steps or step is not None and step not in steps:
             asked = "none" if step is None else step
             raise FileNotFoundError(
                 f"A step must be one that was saved, of {sorted(steps)}, got {asked}; name one of these."
             )
-        like = _tree(state.shapes(run), jax.eval_shape(lambda: jax.random.key_data(state.key(run, state.STEPS))))
+        held = state.shapes(run)
+        key = jax.eval_shape(lambda: jax.random.key_data(state.key(run, state.STEPS)))
+        # several hosts read what lies on all of them
+        like = _tree(held, jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=held.step.sharding))
         broken = {}
         for number in steps if step is None else [step]:
-            try:
-                _same_run(reader, number, run, directory)
-                restored = _read(reader, number, like)
-            except _Broken as error:
-                broken[number] = error
+            why, restored = "", None
+            with hosts.together():
+                try:
+                    _same_run(reader, number, run, directory)
+                    restored = _read(reader, number, like)
+                except _Broken as error:
+                    why = str(error)
+            # what one host cannot read is of no use to the others
+            if why := next(filter(None, hosts.words(why)), None):
+                broken[number] = why
                 continue
-            for other, why in broken.items():
+            for other, why in broken.items() if hosts.first() else ():
                 print(
                     f"The checkpoint of step {other} in {str(directory)!r} is not whole ({why}); that of step {number} "
                     f"is read instead.",
@@ -159,14 +183,14 @@ def tidy(directory: Path, step: int) -> None:
 
 
 def weights(directory: Path, like: Variables) -> Variables:
-    """The params and buffers that another run has reached, which must be of the shapes of `like`."""
+    """The params and buffers that another run has reached, in this process's memory; of the shapes of `like`."""
     if not (directory / FOLDER).is_dir():
         raise FileNotFoundError(f"Run.init_from must name a run's directory with {FOLDER}, got {str(directory)!r}.")
     wanted = {"params": like.params, "buffers": like.buffers}
     with manager(directory, writes=False) as reader:
         for number in sorted(reader.all_steps(), reverse=True):
             with contextlib.suppress(_Broken):
-                whole = _restore(reader, number, None).state
+                whole = _restore(reader, number, _unknown(directory, number)).state
                 found = {name: whole[name] for name in wanted if name in whole}
                 # what that run's objective learned is no weight of the model
                 found.get("params", {}).pop(LEARNED, None)
@@ -240,7 +264,18 @@ def _read(reader: ocp.CheckpointManager, step: int, like: dict) -> Restored:
     return Restored(TrainState(**{name: items.state[name] for name in TrainState._fields}), example)
 
 
-def _restore(reader: ocp.CheckpointManager, step: int, like: dict | None) -> Any:
+def _unknown(directory: Path, step: int) -> dict:
+    """What to read a state by whose tree is another run's: all of each array, in this process's memory."""
+    place = (directory / FOLDER / str(step) / "state").absolute()
+    try:
+        known = ocp.StandardCheckpointHandler().metadata(place).tree
+    except Exception as error:
+        raise _Broken(_told(error)) from None
+    # a view of one number takes no memory
+    return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), known)
+
+
+def _restore(reader: ocp.CheckpointManager, step: int, like: dict) -> Any:
     # the devices that an array was saved from may not be at hand
     arrays = ocp.args.StandardRestore(like, fallback_sharding=sharding.alone())
     args = ocp.args.Composite(state=arrays, data=ocp.args.JsonRestore())
@@ -252,9 +287,13 @@ def _restored(reader: ocp.CheckpointManager, step: int, args: ocp.args.Composite
         with _quiet():
             return reader.restore(step, args=args)
     except Exception as error:
-        # the first line, for orbax adds pages
-        why = str(error).strip().split("\n", 1)[0].split(". See full", 1)[0].split(" [tensorstore_spec", 1)[0]
-        raise _Broken(why or type(error).__name__) from None
+        raise _Broken(_told(error)) from None
+
+
+def _told(error: Exception) -> str:
+    # the first line, for orbax adds pages
+    why = str(error).strip().split("\n", 1)[0].split(". See full", 1)[0].split(" [tensorstore_spec", 1)[0]
+    return why or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float
 
 from jattn.part import Variables
-from jattn.training import sharding, state
-from jattn.training.objectives.next_token import cross_entropy
+from jattn.training import hosts, sharding, state
+from jattn.training.objectives import Batch
 from jattn.training.run import Run
 from jattn.training.sources import Examples
 
@@ -21,40 +22,74 @@ MOST_TOKENS = 1 << 20
 # up to so many windows the sample is the head of a permutation, 8 bytes a window
 MOST_PERMUTED = 1 << 20
 
-Score = Callable[[Variables, Int[Array, "b n"], Float[Array, "b t"]], Float[Array, ""]]
+# what the objective shows and how much of it counts, each summed over a batch
+Score = Callable[[Variables, Batch], tuple[dict[str, Float[Array, ""]], Float[Array, ""]]]
 
 
 def scorer(run: Run) -> Score:
-    """The compiled sum of what the scored tokens cost, in nats."""
+    """The compiled sums over what is scored in a batch; the loss is in nats."""
     forward = state.forward(run)
 
     @jax.jit
-    def score(variables: Variables, tokens: Int[Array, "b n"], scored: Float[Array, "b t"]) -> Float[Array, ""]:
-        logits, _, _ = forward(variables, tokens[:, :-1], None)
-        return (cross_entropy(logits, tokens[:, 1:]) * scored).sum()
+    def score(variables: Variables, batch: Batch) -> tuple[dict[str, Float[Array, ""]], Float[Array, ""]]:
+        shown, counts = run.objective.measured(forward, variables, batch)
+        return {name: (each * counts).sum() for name, each in shown.items()}, counts.sum()
 
     return score
 
 
-def loss_on(score: Score, variables: Variables, examples: Examples, numbers: Iterable[int], size: int) -> float:
-    """The mean cost of the scored tokens of the examples with these numbers, `size` of them a call."""
-    total, count = 0.0, 0.0
+def means_on(
+    score: Score,
+    variables: Variables,
+    examples: Examples,
+    numbers: Iterable[int],
+    size: int,
+    place: NamedSharding | None = None,
+) -> dict[str, float]:
+    """The means of what is scored in the examples with these numbers, `size` of them a call.
+
+    Of several hosts, to which `place` deals the examples of a call, each reads its own.
+    """
+    totals: dict[str, float] = {}
+    count = 0.0
     numbers = list(numbers)
+    rows, put = (range(size), dict) if place is None else (hosts.rows(size, place), hosts.joined(size, place))
     for start in range(0, len(numbers), size):
-        chosen = [examples[number] for number in numbers[start : start + size]]
-        tokens, scored = (np.stack([example[name] for example in chosen]) for name in ("tokens", "scored"))
-        # the last call is filled up with windows that do not count, so that one shape is compiled
-        short = ((0, size - len(chosen)), (0, 0))
-        total += float(score(variables, np.pad(tokens, short), np.pad(scored, short)))
-        count += float(scored.sum())
-    return total / count
+        sums, counted = score(variables, put(_read(examples, numbers[start : start + size], rows)))
+        totals = {name: totals.get(name, 0.0) + float(each) for name, each in sums.items()}
+        count += float(counted)
+    return {name: total / count for name, total in totals.items()}
+
+
+def loss_on(
+    score: Score,
+    variables: Variables,
+    examples: Examples,
+    numbers: Iterable[int],
+    size: int,
+    place: NamedSharding | None = None,
+) -> float:
+    """The mean loss of what is scored in the examples with these numbers, in nats."""
+    return means_on(score, variables, examples, numbers, size, place)["loss"]
+
+
+def _read(examples: Examples, numbers: list[int], rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """These rows of a call; it is filled up with examples that do not count, so that one shape is compiled."""
+    chosen = {row: examples[numbers[row]] for row in rows if row < len(numbers)}
+    # of the last call a host may have none
+    like = next(iter(chosen.values())) if chosen else examples[numbers[0]]
+    blank = {name: np.zeros_like(array) for name, array in like.items()}
+    read = {name: np.stack([chosen.get(row, blank)[name] for row in rows]) for name in like}
+    # what is drawn for an example depends on its number
+    number = [numbers[row] % 2**32 if row < len(numbers) else 0 for row in rows]
+    return read | {"number": np.array(number, np.uint32)}
 
 
 def batch_size(run: Run, examples: Examples) -> int:
-    """Windows in one call, a multiple of the parts into which a mesh splits them."""
+    """Examples in one call, a multiple of the parts into which a mesh splits them."""
     axes = sharding.axes(run.mesh)
     parts = 1 if axes is None else axes.parts("batch")
-    return parts * max(1, min(BATCH_TOKENS // run.context, len(examples)) // parts)
+    return parts * max(1, min(BATCH_TOKENS // run.tokens, len(examples)) // parts)
 
 
 def whole(examples: Examples) -> Sequence[int]:

@@ -2,23 +2,24 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from jattn.part import Variables
-from jattn.training import checkpoint, evaluate, lock, metrics, plots, state, tensorboard
+from jattn.training import checkpoint, evaluate, hosts, lock, metrics, plots, sharding, state, tensorboard
 from jattn.training.checkpoint import Restored
 from jattn.training.run import Run
 from jattn.training.state import TrainState
 from jattn.training.step import Metrics, training_step
 from jattn.training.stopping import Stopping
 from jattn.training.summary import Summary
-from jattn.training.windows import batches, stream
+from jattn.training.windows import batches, shuffled, stream
 
 
 def fit(run: Run, directory: Path, *, workers: int = 0, events: Path | None = None) -> Summary:
@@ -28,19 +29,25 @@ def fit(run: Run, directory: Path, *, workers: int = 0, events: Path | None = No
     first Ctrl-C saves and raises KeyboardInterrupt with the words that say how to go on.
     """
     directory = Path(directory)
-    check_empty(directory)
+    with hosts.together():
+        check_empty(directory)
     # both parts are read, and the model is made, before anything is written: what is refused leaves no trace
     training = Training(run, directory, workers, events)
     began = training.began()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = f"{str(directory)!r}: {error.strerror}"
-        raise OSError(f"A run's directory must be one that can be made, got {why}; name another.") from error
-    with lock.held(directory):
-        # another process may have begun there meanwhile
-        check_empty(directory)
-        checkpoint.write_run(directory, run)
+    with hosts.together():
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = f"{str(directory)!r}: {error.strerror}"
+            raise OSError(f"A run's directory must be one that can be made, got {why}; name another.") from error
+    with _held(directory):
+        with hosts.together():
+            if hosts.first():
+                # another process may have begun there meanwhile
+                check_empty(directory)
+                checkpoint.write_run(directory, run)
+        with hosts.together():
+            hosts.sees(directory / checkpoint.RUN_FILE)
         return training.finish(began)
 
 
@@ -51,15 +58,29 @@ def resume(run: Run, directory: Path, *, workers: int = 0, events: Path | None =
     """
     directory = Path(directory)
     training = Training(run, directory, workers, events)
-    with lock.held(directory):
-        # no checkpoint is gone on with whose steps were not all written down
-        whole = metrics.whole(directory)
-        known = checkpoint.saved(directory, whole)
+    with _held(directory):
+        with hosts.together():
+            # no checkpoint is gone on with whose steps were not all written down
+            whole = metrics.whole(directory)
+            known = checkpoint.saved(directory, whole)
+        whole, known = hosts.same([whole, known])
         reached = checkpoint.load(directory, run, most=whole) if known else training.began()
         step = int(reached.state.step)
-        metrics.cut(directory, step)
-        checkpoint.tidy(directory, step)
+        with hosts.together():
+            if hosts.first():
+                metrics.cut(directory, step)
+                checkpoint.tidy(directory, step)
         return training.finish(reached)
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Keeps other runs out; host 0 holds the directory for all."""
+    with contextlib.ExitStack() as stack:
+        with hosts.together():
+            if hosts.first():
+                stack.enter_context(lock.held(directory))
+        yield
 
 
 def check_empty(directory: Path) -> None:
@@ -78,21 +99,29 @@ class Training:
     """The steps of one run, with what happens between them."""
 
     def __init__(self, run: Run, directory: Path, workers: int = 0, events: Path | None = None):
-        if events is not None:
-            tensorboard.needed()
-            tensorboard.made(events)
         self.run = run
         self.directory = directory
         self.workers = workers
         self.events = events
-        examples = run.source.train(run.context, run.seed)
-        if run.batch > len(examples):
-            raise ValueError(
-                f"Run.batch must be at most the {len(examples)} windows of the training text, got {run.batch}; take a "
-                f"smaller one, or a smaller context."
-            )
-        self.batches = batches(examples, run.batch, run.seed)
-        self.held_out = run.source.held_out(run.context)
+        with hosts.together():
+            if events is not None:
+                tensorboard.needed()
+                tensorboard.made(events)
+            examples = run.source.train(run.context, run.seed)
+            if run.batch > len(examples):
+                raise ValueError(
+                    f"Run.batch must be at most the {len(examples)} training examples, got {run.batch}; "
+                    f"take a smaller one, or a smaller context."
+                )
+            self.held_out = run.source.held_out(run.context)
+            axes = sharding.axes(run.mesh)
+        hosts.check(run, axes)
+        self.batches, self.placed, self.place = batches(examples, run.batch, run.seed), dict, None
+        if hosts.several():
+            sharding.check_batch(axes, run.batch, run.accumulate)
+            self.place = axes.sharding("batch")
+            self.batches = hosts.mine(shuffled(examples, run.seed), run.batch, self.place)
+            self.placed = hosts.joined(run.batch, self.place)
         self.sample = evaluate.sample(run, self.held_out)
         self.score = evaluate.scorer(run)
         self.step = training_step(run)
@@ -104,29 +133,38 @@ class Training:
         fresh = state.fresh(self.run)
         if self.run.init_from is not None:
             like = state.of_model(Variables(fresh.params, fresh.buffers))
-            found = checkpoint.weights(Path(self.run.init_from), like)
+            with hosts.together():
+                found = checkpoint.weights(Path(self.run.init_from), like)
+            found = jax.tree.map(sharding.put, found, jax.tree.map(lambda array: array.sharding, like))
             fresh = fresh._replace(params=fresh.params | found.params, buffers=found.buffers)
-        shape = jax.ShapeDtypeStruct((self.run.batch, self.run.context), np.int32)
-        jax.eval_shape(state.forward(self.run), Variables(fresh.params, fresh.buffers), shape)
+        # what model, objective and source would refuse of one another
+        outline = self.run.source.outline(self.run.context)
+        batch = {name: jax.ShapeDtypeStruct((self.run.batch, *x.shape), x.dtype) for name, x in outline.items()}
+        keyed = partial(self.run.objective, state.forward(self.run), rng=state.key(self.run, state.STEPS))
+        jax.eval_shape(lambda *given: keyed(*given)[0], Variables(fresh.params, fresh.buffers), batch)
         return Restored(fresh, 0)
 
     def finish(self, reached: Restored) -> Summary:
         """Takes the steps that are left, draws, and sums up."""
         start, first = time.perf_counter(), int(reached.state.step)
-        print(repr(self.run), flush=True)
-        if first:
+        if hosts.first():
+            print(repr(self.run), flush=True)
+        if first and hosts.first():
             print(f"goes on after step {first:,} of {self.run.steps:,}", flush=True)
         with Stopping() as stopping:
-            held_out_loss = self.steps(reached, stopping)
-        rows = metrics.read(self.directory)
-        plots.draw(rows, self.directory, self.run)
-        last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
-        if held_out_loss is None:
-            held_out_loss = rows[-1]["heldout_loss"]
+            held_out_loss = self.steps(reached, hosts.Asked(stopping))
+        shown = None
+        with hosts.together():
+            if hosts.first():
+                rows = metrics.read(self.directory)
+                plots.draw(rows, self.directory, self.run)
+                last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
+                shown = float(np.mean(last)), rows[-1]["heldout_loss"] if held_out_loss is None else held_out_loss
+        train_loss, held_out_loss = hosts.same(shown)
         seconds = time.perf_counter() - start
-        return Summary(self.run, self.directory, float(np.mean(last)), held_out_loss, seconds, first)
+        return Summary(self.run, self.directory, train_loss, held_out_loss, seconds, first)
 
-    def steps(self, reached: Restored, stopping: Stopping) -> float | None:
+    def steps(self, reached: Restored, asked: hosts.Asked) -> float | None:
         """Takes every step that is left; gives the held-out loss after the last one, None where none was left."""
         train_state, last = reached.state, self.run.steps
         first = int(train_state.step)
@@ -134,55 +172,71 @@ class Training:
         coming = stream(self.batches, reached.example // self.run.batch, self.workers)
         with (
             checkpoint.Saver(self.directory, self.run) as saver,
-            metrics.Writer(self.directory) as writer,
+            self._rows() as writer,
             self._events(first) as events,
-            tqdm(total=last, initial=first, unit="step", dynamic_ncols=True) as bar,
+            tqdm(total=last, initial=first, unit="step", dynamic_ncols=True, disable=not hosts.first()) as bar,
         ):
-            if first and self._evaluates(first) and "heldout_loss" not in (row := metrics.read(self.directory)[-1]):
+            if first and self._evaluates(first) and self._unevaluated():
                 # its process was stopped while it evaluated
-                held_out_loss = self._evaluate(train_state, bar, stopping)
-                if held_out_loss is not None:
-                    row = metrics.evaluated(row, held_out_loss)
+                held_out_loss = self._evaluate(train_state, bar, asked)
+                if held_out_loss is not None and writer:
+                    row = metrics.evaluated(metrics.read(self.directory)[-1], held_out_loss)
                     writer.amend(row)
                     if events:
                         events.write({name: row[name] for name in ("step", "heldout_loss")})
             self.clock = (time.perf_counter(),) * 2
-            for number in range(first + 1, last + 1) if not stopping.asked else ():
-                train_state, shown = self.step(train_state, next(coming))
+            stops = asked()
+            for number in range(first + 1, last + 1) if not stops else ():
+                train_state, shown = self.step(train_state, self.placed(next(coming)))
+                hosts.settle(shown)
                 # the step before is read only now, so that the device always has work ahead
                 if pending is not None:
                     self._keep((writer, events), bar, *pending, self._read(*pending), None)
                 pending = (number, shown)
                 evaluates, saves = self._evaluates(number), number == last or number % self.run.checkpoint_every == 0
-                if evaluates or saves or stopping.asked:
+                if asked() or evaluates or saves:
                     # read first: what is no number must not be saved over a good state
                     rate = self._read(*pending, steps=2)
                     metrics.learned(number, bool(state.finite(train_state.params)), self.directory)
-                    held_out_loss = self._evaluate(train_state, bar, stopping) if evaluates else None
+                    held_out_loss = self._evaluate(train_state, bar, asked) if evaluates else None
                     self._keep((writer, events), bar, *pending, rate, held_out_loss)
                     pending = None
                     # asked once: a signal may come between two looks
-                    stops = stopping.asked
+                    stops = asked()
                     if saves or stops:
-                        writer.sync()
+                        if writer:
+                            writer.sync()
                         saver.save(train_state, number * self.run.batch)
                     if stops:
                         break
                     self.clock = (time.perf_counter(),) * 2
                 saver.check()
         reached = int(train_state.step)
-        if stopping.asked and (reached < last or held_out_loss is None):
+        if stops and (reached < last or held_out_loss is None):
+            more = " and its --hosts options, on every host" if hosts.several() else ""
             raise KeyboardInterrupt(
                 f"Stopped after step {reached} of {last}, which is saved; go on with "
-                f"jattn train --resume {self.directory}."
+                f"jattn train --resume {self.directory}{more}."
             )
         return held_out_loss
+
+    def _unevaluated(self) -> bool:
+        with hosts.together():
+            missing = hosts.first() and "heldout_loss" not in metrics.read(self.directory)[-1]
+        return hosts.same(missing)
 
     def _evaluates(self, step: int) -> bool:
         return step == self.run.steps or step % self.run.evaluate_every == 0
 
+    def _rows(self) -> contextlib.AbstractContextManager[metrics.Writer | None]:
+        return metrics.Writer(self.directory) if hosts.first() else contextlib.nullcontext()
+
     def _events(self, first: int) -> contextlib.AbstractContextManager[tensorboard.Writer | None]:
-        return contextlib.nullcontext() if self.events is None else tensorboard.Writer(self.events, first)
+        return (
+            contextlib.nullcontext()
+            if self.events is None or not hosts.first()
+            else tensorboard.Writer(self.events, first)
+        )
 
     def _read(self, number: int, shown: Metrics, steps: int = 1) -> float:
         """Waits for a step; its tokens per second, those of two steps where it is waited for right after another."""
@@ -190,8 +244,8 @@ class Training:
         now, (earlier, before) = time.perf_counter(), self.clock
         self.clock = before, now
         if steps == 2 and earlier < before:
-            return 2 * self.run.batch * self.run.context / (now - earlier)
-        return self.run.batch * self.run.context / (now - before)
+            return 2 * self.run.batch * self.run.tokens / (now - earlier)
+        return self.run.batch * self.run.tokens / (now - before)
 
     def _keep(
         self,
@@ -208,7 +262,7 @@ class Training:
         bar.update()
         bar.set_postfix(loss=f"{float(shown.loss):.3f}", refresh=False)
 
-    def _evaluate(self, train_state: TrainState, bar: tqdm, stopping: Stopping) -> float | None:
+    def _evaluate(self, train_state: TrainState, bar: tqdm, asked: hosts.Asked) -> float | None:
         """The held-out loss: of a sample during training, of all that is scored after the last; None if stopped."""
         whole = int(train_state.step) == self.run.steps
         bar.set_description("held-out loss, at the end" if whole else "held-out loss")
@@ -216,13 +270,13 @@ class Training:
         size = evaluate.batch_size(self.run, self.held_out)
         variables = Variables(train_state.params, train_state.buffers)
 
-        def score(*arguments: Any) -> Float[Array, ""]:
-            if stopping.asked:
+        def score(*arguments: Any) -> tuple:
+            if asked():
                 raise _Stopped
             return self.score(*arguments)
 
         try:
-            loss = evaluate.loss_on(score, variables, self.held_out, numbers, size)
+            loss = evaluate.loss_on(score, variables, self.held_out, numbers, size, self.place)
         except _Stopped:
             return None
         bar.set_description("")

@@ -91,8 +91,10 @@ def heads_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
     figure = Figure(figsize=(9, 1.8 + 0.16 * max(12, layers * heads)), layout="constrained")
     over_training, after = figure.subplots(1, 2, width_ratios=(3, 1))
     ends = shown[0]["step"] - 0.5, shown[-1]["step"] + 0.5
+    # rows that see later tokens too have entropies above it
+    most = max(causal_ceiling(context), means.max())
     drawn = over_training.imshow(
-        means, aspect="auto", interpolation="nearest", vmin=0, vmax=causal_ceiling(context),
+        means, aspect="auto", interpolation="nearest", vmin=0, vmax=most,
         extent=(*ends, layers * heads, 0),
     )  # fmt: skip
     places = heads * (np.arange(layers) + 0.5)
@@ -112,8 +114,8 @@ def draw(rows: list[dict[str, Any]], directory: Path, run: Run) -> list[Path]:
     """Writes loss.png, entropy.png and heads.png from the rows of metrics.jsonl; gives the paths written."""
     figures = {
         LOSS_FILE: loss_figure(rows, run.source.unit),
-        ENTROPY_FILE: entropy_figure(rows, run.context),
-        HEADS_FILE: heads_figure(rows, run.context),
+        ENTROPY_FILE: entropy_figure(rows, run.tokens),
+        HEADS_FILE: heads_figure(rows, run.tokens),
     }
     written = []
     for name, figure in figures.items():

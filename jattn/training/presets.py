@@ -11,13 +11,16 @@ import re
 
 from jattn.mechanisms.attention import Attention
 from jattn.models.decoder import DecoderConfig
+from jattn.models.vision_transformer import VisionTransformerConfig
 from jattn.parts.masks.causal import Causal
 from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores.temperature import Temperature
+from jattn.training.objectives.classification import Classification
 from jattn.training.objectives.penalized import Penalized
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.sharding import Mesh
+from jattn.training.sources.digits import Digits
 
 PRESETS = {
     # six minutes on two CPU cores
@@ -42,6 +45,16 @@ PRESETS = {
         context=32,
         evaluate_every=10,
         checkpoint_every=10,
+    ),
+    # a minute: handwritten digits, which scikit-learn brings
+    "digits": Run(
+        model=VisionTransformerConfig(width=64, heads=4, norm="layer", activation="gelu"),
+        objective=Classification(),
+        source=Digits(),
+        optimizer=AdamW(rate=1e-3),
+        steps=1000,
+        batch=64,
+        evaluate_every=250,
     ),
     # a billion parameters, for a TPU slice or GPUs: `jattn plan --preset billion` says which mesh holds it
     "billion": Run(

@@ -3,6 +3,7 @@
 import json
 from typing import Literal
 
+from jattn.models import Model
 from jattn.models.decoder import DecoderConfig
 from jattn.part import part
 from jattn.training import checks
@@ -14,6 +15,9 @@ from jattn.training.plain import Resolve, from_plain, to_plain
 from jattn.training.sharding import Mesh
 from jattn.training.sources import Source
 from jattn.training.sources.shakespeare import Shakespeare
+
+# what a source may need of a model, in words
+NEEDED = {"vocabulary": "tokens", "classes": "classes"}
 
 
 @part
@@ -28,7 +32,7 @@ class Run:
     another run's directory, whose newest params and buffers this one begins with.
     """
 
-    model: DecoderConfig = DecoderConfig()
+    model: Model = DecoderConfig()
     objective: Objective = NextToken()
     source: Source = Shakespeare()
     optimizer: Optimizer = Muon()
@@ -46,7 +50,7 @@ class Run:
 
     def __post_init__(self):
         for name, kind in (
-            ("model", DecoderConfig), ("objective", Objective), ("source", Source), ("optimizer", Optimizer),
+            ("model", Model), ("objective", Objective), ("source", Source), ("optimizer", Optimizer),
             ("mesh", Mesh),
         ):  # fmt: skip
             if not isinstance(held := getattr(self, name), kind):
@@ -75,11 +79,17 @@ class Run:
         checks.one_of("Run", "remat", self.remat, ("none", "block"), "use 'none' unless memory is short")
         if self.init_from is not None and not (isinstance(self.init_from, str) and self.init_from):
             raise TypeError(f"Run.init_from must be a run's directory, got {self.init_from!r}; give its path.")
-        if self.model.vocabulary < self.source.vocabulary:
-            raise ValueError(
-                f"Run.model.vocabulary must hold the source's {self.source.vocabulary} tokens, got "
-                f"{self.model.vocabulary}; use --model.vocabulary {self.source.vocabulary}."
-            )
+        for name, least in self.source.needs.items():
+            if (size := getattr(self.model, name, None)) is not None and size < least:
+                raise ValueError(
+                    f"Run.model.{name} must hold the source's {least} {NEEDED[name]}, got {size}; use "
+                    f"--model.{name} {least}."
+                )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that attention reads of each example."""
+        return self.model.tokens(self.context)
 
     def to_json(self) -> str:
         """Plain data, parts by their class names."""

@@ -13,8 +13,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jax.sharding import Mesh as DeviceMesh
 
 from jattn.layers.axes import Axes
@@ -133,6 +134,11 @@ def placed(axes: Axes, names: Any, shapes: Any) -> Any:
         return axes.sharding(*names)
 
     return jax.tree_util.tree_map_with_path(one, names, shapes, is_leaf=lambda x: isinstance(x, tuple))
+
+
+def put(array: np.ndarray, place: Sharding) -> jax.Array:
+    """An array that each host holds whole, where it is to lie; of several hosts each gives its devices their parts."""
+    return jax.make_array_from_callback(array.shape, place, array.__getitem__)
 
 
 def alone() -> SingleDeviceSharding:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Int
 from jattn.layers.axes import Axes, named
 from jattn.layers.buffers import Buffer
 from jattn.mechanisms import Layout
-from jattn.models.decoder import Decoder
+from jattn.models.network import Network
 from jattn.part import Variables
 from jattn.training import sharding
 from jattn.training.objectives import LEARNED, Forward
@@ -36,12 +36,12 @@ def key(run: Run, stream: int) -> Array:
     return jax.random.fold_in(jax.random.key(run.seed), stream)
 
 
-def decoder(run: Run) -> Decoder:
+def network(run: Run) -> Network:
     """The run's model with fresh arrays, which the seed alone decides."""
-    return Decoder(run.model, rngs=nnx.Rngs(key(run, FRESH)), dtype=jnp.dtype(run.dtype), remat=run.remat)
+    return run.model.build(rngs=nnx.Rngs(key(run, FRESH)), dtype=jnp.dtype(run.dtype), remat=run.remat)
 
 
-def variables(model: Decoder) -> Variables:
+def variables(model: Network) -> Variables:
     """The model's arrays as nested dicts, by the names that the layers give them."""
     _, params, buffers = nnx.split(model, nnx.Param, Buffer)
     return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(buffers))
@@ -60,7 +60,7 @@ def of_model(variables: Variables) -> Variables:
 
 
 def _made(run: Run) -> TrainState:
-    params, buffers = variables(decoder(run))
+    params, buffers = variables(network(run))
     params = with_objective(run, params)
     optimizer_state = run.optimizer.transformation(run.steps).init(params)
     return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
@@ -109,20 +109,18 @@ def placed(run: Run, axes: Axes) -> TrainState:
 @functools.cache
 def _names(run: Run) -> tuple[dict, dict]:
     """The names of the axes of params and of buffers."""
-    _, *kinds = nnx.split(nnx.eval_shape(lambda: decoder(run)), nnx.Param, Buffer)
+    _, *kinds = nnx.split(nnx.eval_shape(lambda: network(run)), nnx.Param, Buffer)
     params, buffers = map(named, kinds)
     own = jax.eval_shape(lambda: with_objective(run, {}))
     return params | jax.tree.map(lambda leaf: (None,) * leaf.ndim, own), buffers
 
 
 def forward(run: Run) -> Forward:
-    """The model as `forward(variables, tokens, rng, layout)`: logits "b t v", the record of its layers, its state."""
+    """The model as `forward(variables, inputs, rng, layout)`: logits, the record of its layers, what else it knows."""
     graph, axes = _graph(run), sharding.axes(run.mesh)
 
-    def apply(
-        variables: Variables, tokens: Int[Array, "b t"], rng: Array | None = None, layout: Layout | None = None
-    ):
-        return nnx.merge(graph, *of_model(variables))(tokens, layout=layout, rng=rng, axes=axes)
+    def apply(variables: Variables, inputs: Any, rng: Array | None = None, layout: Layout | None = None):
+        return nnx.merge(graph, *of_model(variables))(inputs, layout=layout, rng=rng, axes=axes)
 
     return apply
 
@@ -145,4 +143,4 @@ def finite(params: dict) -> Bool[Array, ""]:
 
 
 def _graph(run: Run) -> nnx.GraphDef:
-    return nnx.graphdef(nnx.eval_shape(lambda: decoder(run)))
+    return nnx.graphdef(nnx.eval_shape(lambda: network(run)))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from jattn.models.decoder import DecoderConfig
 from jattn.training.run import Run
 
 
@@ -21,19 +22,23 @@ class Summary(NamedTuple):
 
     def __str__(self) -> str:
         unit = self.run.source.unit
-        tokens = self.run.steps * self.run.batch * self.run.context
+        trained_on = self.run.steps * self.run.batch * self.run.source.units(self.run.context)
         since = f"since step {self.first:,}" if self.first else "in all"
         lines = [
             f"held-out loss    {self.held_out_loss:.4f} nats per {unit}",
             f"training loss    {self.train_loss:.4f} nats per {unit}, the mean of the last twentieth",
-            f"trained on       {tokens:,} {unit}s in {self.run.steps:,} steps, {self.seconds:.0f} s {since}",
+            f"trained on       {trained_on:,} {unit}s in {self.run.steps:,} steps, {self.seconds:.0f} s {since}",
         ]
-        if self.run.source.references:
+        # a compressor tells each byte from those before it, as a decoder does
+        decodes = isinstance(self.run.model, DecoderConfig)
+        if decodes and self.run.source.references:
             lines.append("beside it, on the same held-out text, in nats per byte:")
             lines += [f"  {loss:.3f}  {name}" for name, loss in self.run.source.references.items()]
         lines += [
             f"files            {self.directory}: run.json, metrics.jsonl, checkpoints/, "
             f"loss.png, entropy.png, heads.png",
-            f"sample with      jattn sample --dir {self.directory}",
+            f"sample with      jattn sample --dir {self.directory}"
+            if decodes
+            else f"measure with     jattn eval --dir {self.directory}",
         ]
         return "\n".join(lines)

@@ -91,11 +91,8 @@ class Sliding:
         return {"tokens": tokens, "scored": scored.astype(np.float32)}
 
 
-def batches(examples: Examples, batch: int, seed: int) -> grain.MapDataset:
-    """Batches by step: each epoch's examples shuffled by the seed, on and on; no state but the step's number.
-
-    Leaves carry a leading axis b.
-    """
+def shuffled(examples: Examples, seed: int) -> grain.MapDataset:
+    """Examples by number: each epoch's shuffled by the seed, on and on."""
     count = len(examples)
     # grain shuffles the places in an epoch; an example is told its epoch through its number
     return (
@@ -104,8 +101,15 @@ def batches(examples: Examples, batch: int, seed: int) -> grain.MapDataset:
         .shuffle()
         .repeat()
         .map_with_index(lambda number, place: examples[number // count * count + int(place)])
-        .batch(batch)
     )
+
+
+def batches(examples: Examples, batch: int, seed: int) -> grain.MapDataset:
+    """Batches by step, of shuffled examples; no state but the step's number.
+
+    Leaves carry a leading axis b.
+    """
+    return shuffled(examples, seed).batch(batch)
 
 
 def stream(batches: grain.MapDataset, first: int, workers: int) -> Iterator[dict[str, Int[np.ndarray, "b n"]]]:

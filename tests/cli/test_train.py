@@ -11,6 +11,7 @@ import jax
 import pytest
 
 from jattn import cli
+from jattn.cli import guard
 from jattn.training import lock, loop
 from jattn.training.sources.dataset import Dataset
 
@@ -44,6 +45,13 @@ def test_a_run_holds_what_was_chosen(trained, text):
         (["--text", "empty.txt"], "empty"),
         (["--text", "short.txt"], "context"),
         (["--text", "short.txt", "--dataset", "made"], "--text or on --dataset, got both"),
+        (["--hosts.count", "2"], "go with an address, got None, 2 and None; add --hosts.coordinator HOST:PORT"),
+        (["--hosts.coordinator", "auto", "--hosts.number", "0"], "got 'auto', None and 0; add"),
+        (["--hosts.coordinator", "here:99999"], "takes HOST:PORT of host 0, or auto, got 'here:99999'"),
+        (["--hosts.coordinator", "here"], "takes HOST:PORT of host 0, or auto, got 'here'"),
+        (["--hosts.coordinator", "here:1", "--hosts.count", "2"], "got 'here:1', 2 and None; give all three"),
+        (["--hosts.coordinator", "a:1", "--hosts.count", "2", "--hosts.number", "2"], "from 0 to below it, got"),
+        (["--hosts.cuont", "2"], "no option --hosts.cuont; the nearest are --hosts.count"),
         (["--data-dir", "here"], "got 'here' alone; add --dataset NAME"),
         (["--dataset", "jattn_shakespear", "--data-dir", "here"], "did you mean jattn_shakespeare, which python -m"),
         (["--dataset", "jattn_shakespeare", "--data-dir", "here"], "here.\n"),
@@ -51,12 +59,21 @@ def test_a_run_holds_what_was_chosen(trained, text):
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(words, sentence, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(guard.INSIDE, "1")
     (tmp_path / "empty.txt").touch()
     (tmp_path / "short.txt").write_text("short")
     smoke = [] if "--preset" in words or "--smoke" in words else ["--smoke"]
     code, told = refused("train", *smoke, *words, "--dir", "run")
     assert code == 2 and sentence in told
     assert not (tmp_path / "run").exists() and not (tmp_path / "runs").exists()
+
+
+def test_hosts_without_a_directory_are_refused(refused, monkeypatch):
+    monkeypatch.setenv(guard.INSIDE, "1")
+    told = ["--hosts.coordinator", "here:1", "--hosts.count", "2", "--hosts.number", "0"]
+    for words in (told, ["--hosts.coordinator", "auto"]):
+        code, sentence = refused("train", "--smoke", *words)
+        assert code == 2 and "one directory that all of them see, got none; name it with --dir" in sentence
 
 
 def test_a_data_set_is_named_as_text_is(shakespeare_folder, tiny, tmp_path, monkeypatch):

@@ -64,8 +64,9 @@ def assert_derivatives(attention, tokens, keys):
     for other in others:
         # orders of summation differ, some hundred units in the last place
         assert_close(found, other, 1e-12)
+    made, along = jax.device_get((made, along))
     ends = [measured(jax.tree.map(lambda x, d, way=way: x + way * STEP * d, made, along))[0] for way in (1, -1)]
-    assert_close(found, jax.tree.map(lambda a, b: (a - b) / (2 * STEP), *ends), 1e-7)
+    assert_close(found, jax.tree.map(lambda a, b: (a - b) / (2 * STEP), *jax.device_get(ends)), 1e-7)
 
 
 @pytest.fixture

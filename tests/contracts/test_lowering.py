@@ -23,7 +23,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 # enough that a batch is a loop, that data steer which tiles are visited, and that a tile is visited in part
 BATCH, TOKENS, HEADS, WIDTH, MODEL_WIDTH = 2, 600, 4, 16, 6
 # public, and no computation
-NOT_COMPUTED = {"causal_ceiling", "explain", "plan"}
+NOT_COMPUTED = {"causal_ceiling", "cost", "entropy_abf", "explain", "parallel_context", "plan"}
 
 
 def shape(*sizes, dtype=jnp.bfloat16):
@@ -154,6 +154,10 @@ CASES = {
     "entropy_penalty": lambda: (
         lambda entropy, share: jattn.entropy_penalty(entropy, share, jnp.ones((1, 1, 1, 1))),
         (shape(2, BATCH, TOKENS, HEADS, dtype=jnp.float32), shape(2, HEADS, dtype=jnp.float32)),
+    ),
+    "parallel_attention": lambda: (
+        lambda q, k: jattn.parallel_attention(q, [(k[:, :100], k[:, :100]), (k[:, 100:], k[:, 100:])], kept=1),
+        (QUERY, KEY),
     ),
     "sigma_reparam": lambda: (jattn.sigma_reparam, [shape(*each, dtype=jnp.float32) for each in ((9, 5), (), (5,))]),
     "merge": merging,

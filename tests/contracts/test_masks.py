@@ -10,6 +10,7 @@ import pytest
 from jattn.mechanisms.attention import Attention
 from jattn.part import Place, Side, Span, Tile
 from jattn.parts.masks import Full, Mask
+from jattn.parts.masks.apart import Apart
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.dilated import Dilated
 from jattn.parts.masks.prefix import Prefix
@@ -32,6 +33,7 @@ MASKS = [mask() for mask in parts_of(Mask)] + [
     Causal() & (Window(left=3) | ~Window(left=30)) & ~Window(left=0),
     Causal() & (Window(left=5) | Prefix(2)),
     Dilated(step=(1, 2, 3, 7)),
+    Apart(sink=2, length=5, count=3),
     ~(Causal() & Window(left=(1, 2, 3, 4))),
 ]
 every_mask = pytest.mark.parametrize("mask", MASKS, ids=repr)
@@ -80,7 +82,7 @@ def test_reach_never_lies(mask):
 @every_mask
 def test_reach_of_a_single_pair_is_the_pair(mask):
     # not required of a mask in general, and true of these: so that skipping really skips
-    if not isinstance(mask, Window | Causal | Full | Prefix | Dilated):
+    if not isinstance(mask, Window | Causal | Full | Prefix | Dilated | Apart):
         pytest.skip("combinations may err on the safe side")
     every = pairs(mask, np.arange(23), np.arange(31), (23, 31), np.arange(4))
     query, key = (
@@ -124,6 +126,7 @@ def test_tiled_equals_dense_at_unequal_lengths(mask, tiles_that_divide_nothing):
         Window(left=(0, 3, 40, 9)) & Causal(),
         Causal() & (Window(left=5) | Prefix(2)),
         Causal() & Dilated(3),
+        Causal() & Apart(sink=2, length=5, count=3),
     ],
     ids=repr,
 )

@@ -33,7 +33,8 @@ def tiles_that_divide_nothing(monkeypatch, float64):  # noqa: F811
 def test_shape_and_dtype_stay(position, dtype):
     here = np.arange(7)
     vector = jnp.ones((7, 2, 8), dtype)
-    turned = position().turn({}, vector, Side(vector, here, here, None, None, 7, {}), Place(np.arange(2), 2, 2))
+    made = position()
+    turned = made.turn(made.own(None), vector, Side(vector, here, here, None, None, 7, {}), Place(np.arange(2), 2, 2))
     assert turned.shape == vector.shape and turned.dtype == vector.dtype
 
 

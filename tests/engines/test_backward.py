@@ -21,7 +21,7 @@ def test_ties_in_two_tiles_share_the_gradient(monkeypatch, float64):  # noqa: F8
     def largest(key, engine):
         return attended(engine, Attention(scale=1.0), made._replace(key=key), buffers).stats.max_logit.sum()
 
-    grads = [jax.grad(largest)(key, engine) for engine in (dense, tiled)]
+    grads = [jax.jit(jax.grad(largest), static_argnums=1)(key, engine) for engine in (dense, tiled)]
     np.testing.assert_allclose(*grads, atol=1e-12)
     np.testing.assert_allclose(grads[1][40, 0], made.query[0, 0] / 3, rtol=1e-12)
 
@@ -64,6 +64,6 @@ def test_buffers_reach_a_part_and_integers_have_no_gradient(monkeypatch, float64
     def loss(params, engine):
         return (attended(engine, attention, made._replace(params=params), buffers).out ** 2).sum()
 
-    want, got = (jax.grad(loss)(made.params, engine) for engine in (dense, tiled))
+    want, got = (jax.jit(jax.grad(loss), static_argnums=1)(made.params, engine) for engine in (dense, tiled))
     np.testing.assert_allclose(want["score"]["0"]["line"], got["score"]["0"]["line"], rtol=1e-10)
     assert abs(got["score"]["0"]["line"][0]) > 0

@@ -5,11 +5,12 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import jattn
-from jattn.mechanisms.mesh import cut_of
+from jattn.mechanisms import mesh
 
 PLACED = """
 import chex
@@ -74,9 +75,9 @@ def test_a_call_is_that_of_one_device_wherever_its_arrays_lie(implementation):
 
 def on_a_mesh(call, kind, place=PartitionSpec(), names=("a", "c"), tokens=8):
     """Traces a call of three arrays on a mesh of four devices, which need not be there."""
-    mesh = jax.sharding.AbstractMesh((2, 2), names, axis_types=(kind,) * 2)
-    with jax.sharding.use_abstract_mesh(mesh):
-        sharding = jax.sharding.NamedSharding(mesh, place)
+    four = jax.sharding.AbstractMesh((2, 2), names, axis_types=(kind,) * 2)
+    with jax.sharding.use_abstract_mesh(four):
+        sharding = jax.sharding.NamedSharding(four, place)
         x = jax.ShapeDtypeStruct((2, tokens, 4, 8), jnp.float32, sharding=sharding)
         return jax.eval_shape(call, x, x, x)
 
@@ -125,5 +126,24 @@ def test_no_second_shard_map_is_entered_where_the_first_checks():
         on_a_mesh(within(True), AxisType.Auto)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_a_second_plain_call_compiles_nothing_anew(kind):
+    q, k, v = (jnp.asarray(np.random.default_rng(n).normal(size=(2, 8, 4, 8)), jnp.float32) for n in range(3))
+    first, second = jnp.arange(4.0), jnp.ones(4)
+
+    def call(table):
+        # the function is another one each time, and closes over an array
+        attention = jattn.Attention(score=lambda logit, batch, head, query, key: logit * table[head], context_axis="c")
+        return jattn.attend(q, k, v, attention, layout=jattn.Layout(segments=np.arange(8) // 5)).out
+
+    with jax.set_mesh(jax.make_mesh((1,), ("c",), axis_types=(kind,))):
+        call(first)
+        compiled = mesh._split._cache_size()
+        found = call(second)
+        assert mesh._split._cache_size() == compiled
+    want = jattn.attend(q, k, v, layout=jattn.Layout(segments=np.arange(8) // 5)).out
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+
+
 def test_where_nothing_is_split_there_is_nothing_to_cut():
-    assert cut_of(jnp.ones((2, 8, 4, 8)), None) is None
+    assert mesh.cut_of(jnp.ones((2, 8, 4, 8)), None) is None

@@ -94,7 +94,7 @@ MADE = """HloModule made
 %body (b: (s32[], f32[6])) -> (s32[], f32[6]) {
   %b = (s32[]{:T(128)}, f32[6]{0}) parameter(0)
   %x = f32[6]{0} get-tuple-element(%b), index=1
-  %s = (f32[6]{0}, f32[6]{0}, u32[], u32[]) collective-permute-start(%x), source_target_pairs={{0,2},{2,0}}
+  %s = (f32[6]{0}, f32[6]{0}, u32[], u32[]) collective-permute-start(%x), source_target_pairs={{0,0},{1,3},{3,1},{2,2}}
   ROOT %again = (s32[], f32[6]{0}) tuple(%i, %x)
 }
 

@@ -16,13 +16,14 @@ def test_text_tells_memory_exchanges_and_time():
     assert "each device holds 62.29 MiB of parameters, 0 bytes of buffers and 124.58 MiB of the optimizer" in text
     assert "of 16.00 GiB, which fits, by an estimate from shapes" in text and "all-gather over fsdp: 38 times" in text
     assert "roofline: products" in text and "of the chips' peak; " in text
-    huge = dataclasses.replace(MADE, peak=2**40, temporaries=2**39)
+    huge = dataclasses.replace(MADE, source="fitted", peak=2**40, temporaries=2**39, saved=2**38)
+    assert "keeps 256.00 GiB for the gradient\n" in report.text(huge) and "by a fit over small" in report.text(huge)
     assert "512.00 GiB of temporaries; a step needs 1,024.00 GiB of 16.00 GiB, which does not fit" in report.text(huge)
 
 
 def test_data_are_json():
     found = json.loads(json.dumps(report.record(MADE)))
-    assert found["devices"] == 256 and found["fits"] and not found["compiled"]
+    assert found["devices"] == 256 and found["fits"] and found["source"] == "shapes"
     assert found["seconds"]["one_by_one"] == sum(found["seconds"][name] for name in plan.roofline.Times._fields)
     assert {"kind": "all-gather", "axes": ["fsdp"], "devices": 16} == {
         name: found["collectives"][0][name] for name in ("kind", "axes", "devices")

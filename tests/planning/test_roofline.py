@@ -87,6 +87,10 @@ def test_pairs_are_those_that_the_mask_shows_a_device():
     assert roofline.seen(run, 1, 16) == 10 * 256
     # four devices in a ring: their own half, and in three turns some device sees a whole block
     assert roofline.seen(run, 4, 1) == 16 * 17 / 2 + 3 * 256
+    # shares long enough to be dealt in halves: of a device's own three see something, and in each turn two
+    run_dealt = dataclasses.replace(run, context=8 * 512)
+    assert roofline.seen(run_dealt, 4, 512) == (3 + 3 * 2) * 512**2
+    assert roofline.seen(run_dealt, 4, 1) == 512 * 513 + (1 + 3 * 2) * 512**2
     # a last tile that is shorter
     brute = sum(min(i // 24, j // 24) == j // 24 for i in range(64) for j in range(64))
     assert roofline.seen(run, 1, 24) == brute

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jattn import catalogue
 from jattn.models.decoder import DecoderConfig
@@ -45,6 +46,12 @@ def run(tmp_path_factory):
 def done(run, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run") / "new"
     return loop.fit(run, directory)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Pictures of later runs stay empty files: drawing takes half a second, and that of `done` is drawn."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, dpi: path.touch())
 
 
 def test_a_run_leaves_its_files(run, done):
@@ -339,7 +346,7 @@ def test_a_mask_that_does_not_fit_the_heads_leaves_nothing(run, tmp_path):
 
 def test_more_windows_a_step_than_the_text_has_leave_nothing(run, tmp_path):
     windows = len(run.source.train(run.context, run.seed))
-    with pytest.raises(ValueError, match=f"at most the {windows} windows of the training text, got 10{'0' * 11}"):
+    with pytest.raises(ValueError, match=f"at most the {windows} training examples, got 10{'0' * 11}"):
         loop.fit(dataclasses.replace(run, batch=10**12), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jattn.mechanisms.entropy_bands import causal_ceiling
 from jattn.training import plots
 from jattn.training.run import Run
 
@@ -37,6 +38,13 @@ def test_a_row_a_head_and_their_bands_at_the_end():
     assert image.shape == (6, 8) and image[0, -1] == 0.1
     assert [bar.get_height() for bar in after.patches] == [1 / 6, 0, 1 / 6, 4 / 6]
     assert plots.heads_figure([{"step": 1, "loss": 2.0}], 128) is None
+
+
+def test_colors_reach_up_to_the_most_that_a_causal_head_can_have_and_beyond_where_one_does():
+    made = rows(layers=3, heads=2)
+    assert plots.heads_figure(made, 128).axes[0].images[0].get_clim() == (0, causal_ceiling(128))
+    made[-1]["entropy"][0] = [4.5, 1.0]
+    assert plots.heads_figure(made, 128).axes[0].images[0].get_clim() == (0, 4.5)
 
 
 def test_losses_are_of_what_the_source_counts():

@@ -133,6 +133,38 @@ def test_losses_and_entropies_are_those_of_one_device(kind, accumulate, meshes):
         assert share == 1 / (mesh[1] * mesh[2]), mesh
 
 
+# temporaries of a step over 65,536 tokens
+LONG = """
+import chex
+chex.set_n_cpu_devices(8)
+import json
+import jax
+import jattn
+from jattn.models.decoder import DecoderConfig
+from jattn.planning import plan
+from jattn.training.run import Run
+from jattn.training.sharding import Mesh
+
+model = DecoderConfig(width=128, depth=2, heads=2)
+run = Run(model=model, batch=1, context=65536, remat="block")
+found = []
+for devices in (1, 2, 4, 8):
+    made = plan.plan(run, Mesh(1, 1, 1, devices))
+    kinds = {each.kind for each in made.collectives}
+    assert "all-gather" not in kinds and ("collective-permute" in kinds) == (devices > 1), kinds
+    found.append(made.temporaries)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_a_step_falls_with_the_devices_of_a_context_axis():
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert all(more >= 1.8 * less for more, less in zip(found, found[1:], strict=False)), found
+
+
 def test_one_device_is_no_mesh():
     assert sharding.axes(Mesh()) is None and state.shardings(Run()) is None
     assert all(len(leaf.sharding.device_set) == 1 for leaf in jax.tree.leaves(state.fresh(Run())))
@@ -168,34 +200,33 @@ def test_sizes_that_are_none_are_refused(sizes, words):
 REFUSED = """
 import chex
 chex.set_n_cpu_devices(8)
-import sys
+import contextlib, io, json, sys
 from jattn.cli import main
-sys.exit(main(sys.argv[1:]))
+
+found = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        code = main(["train", "--smoke", *words])
+    found.append((code, told.getvalue()))
+print(json.dumps(found))
 """
+UNDIVIDED = {
+    "divides the 8 devices": ["--mesh.data", "3"],
+    "Run.batch must be a multiple of the 8 parts into which --mesh.data and --mesh.fsdp split": ["--batch", "12"],
+    "The mesh splits heads into 4 parts, by tensor, got 2; use": ["--mesh.data", "1", "--mesh.tensor", "4"],
+    "splits width into 4 parts, got 6 in": ["--mesh.data", "1", "--mesh.fsdp", "4", "--model.width", "6"],
+    "splits tokens into 8 parts, by context, got 60": ["--mesh.data", "1", "--mesh.context", "8", "--context", "60"],
+}
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        pytest.param(["--mesh.data", "3"], "divides the 8 devices", marks=pytest.mark.slow),
-        (["--batch", "12"], "Run.batch must be a multiple of the 8 parts into which --mesh.data and --mesh.fsdp split"),
-        pytest.param(
-            ["--mesh.data", "1", "--mesh.tensor", "4"],
-            "The mesh splits heads into 4 parts, by tensor, got 2; use",
-            marks=pytest.mark.slow,
-        ),
-        (["--mesh.data", "1", "--mesh.fsdp", "4", "--model.width", "6"], "splits width into 4 parts, got 6 in"),
-        (
-            ["--mesh.data", "1", "--mesh.context", "8", "--context", "60"],
-            "splits tokens into 8 parts, by context, got 60",
-        ),
-    ],
-)
-def test_what_the_mesh_does_not_divide_is_one_sentence_and_leaves_no_run(tmp_path, options, words):
-    command = [sys.executable, "-c", REFUSED, "train", "--smoke", "--dir", str(tmp_path / "run"), *options]
+def test_what_the_mesh_does_not_divide_is_one_sentence_and_leaves_no_run(tmp_path):
+    runs = [["--dir", str(tmp_path / str(n)), *options] for n, options in enumerate(UNDIVIDED.values())]
+    command = [sys.executable, "-c", REFUSED, json.dumps(runs)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2 and words in done.stderr.splitlines()[-1], done.stderr
-    assert not (tmp_path / "run").exists()
+    assert done.returncode == 0, done.stderr
+    for words, (code, told) in zip(UNDIVIDED, json.loads(done.stdout.splitlines()[-1]), strict=True):
+        assert code == 2 and words in told.splitlines()[-1], told
+    assert not any(tmp_path.iterdir())
 
 
 RESUMED = """

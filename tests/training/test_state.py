@@ -8,6 +8,7 @@ import pytest
 from jattn.models.decoder import DecoderConfig
 from jattn.training import state
 from jattn.training.optimizers.adamw import AdamW
+from jattn.training.presets import preset
 from jattn.training.run import Run
 
 TINY = Run(model=DecoderConfig(width=8, depth=1), optimizer=AdamW())
@@ -15,6 +16,11 @@ TINY = Run(model=DecoderConfig(width=8, depth=1), optimizer=AdamW())
 
 def test_the_seed_decides_the_arrays():
     chex.assert_trees_all_equal(state.fresh(TINY), state.fresh(TINY))
+
+
+def test_no_fresh_array_would_change_its_type_in_a_step():
+    # jax.jit would compile the second step anew
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(state.outline(preset("EReg(SM(t)+ScFuFFN)"))))
 
 
 def test_streams_of_keys_differ():

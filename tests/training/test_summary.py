@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jattn.models.encoder import EncoderConfig
 from jattn.training.run import Run
 from jattn.training.sources.dataset import Dataset
 from jattn.training.sources.text import Text
@@ -13,6 +14,8 @@ def test_references_belong_to_the_embedded_text():
     assert "1.5271 nats per byte" in told and "4,403,200 bytes in 4,300 steps" in told
     assert all(figure in told for figure in ("1.371", "1.436", "1.699", "jattn sample --dir here"))
     assert "1.371" not in str(Summary(Run(source=Text(("a",))), Path("here"), 1.4, 1.5, 1.0))
+    # masked bytes are told from both sides
+    assert "1.371" not in str(Summary(Run(model=EncoderConfig()), Path("here"), 1.4, 1.5, 1.0))
 
 
 def test_tokens_that_are_no_bytes_are_called_tokens():

@@ -33,7 +33,7 @@ class ScalableSoftmax(Score):
             )
 
     def params(self, rng: Array, dims: Dims) -> dict:
-        return {"strength": jnp.full(dims.heads, strength(self.context))}
+        return {"strength": jnp.full(dims.heads, strength(self.context), float)}
 
     def pairs(self, own: dict, logits: Float[Array, "h t s"], tile: Tile) -> Float[Array, "h t s"]:
         # a row that sees no key has no logit to scale; the count of 1 keeps its log a number

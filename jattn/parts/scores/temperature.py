@@ -49,7 +49,7 @@ class Temperature(Score):
             )
 
     def params(self, rng: Array, dims: Dims) -> dict:
-        return {"raw": jnp.full((dims.heads, self.length), raw_of(self.start))}
+        return {"raw": jnp.full((dims.heads, self.length), raw_of(self.start), float)}
 
     def tokens(self, own: dict, query: Side, key: Side, place: Place, rng: Rng | None) -> tuple[Side, Side]:
         if (tokens := query.vector.shape[0]) > self.length:

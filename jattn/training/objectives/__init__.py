@@ -1,15 +1,25 @@
 """The slot `objectives`: what a training step makes small."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Shaped
 
+from jattn.mechanisms import Layout
 from jattn.part import Part, Variables
 
 # where the params of a run hold what its objective learns, beside what the model does
 LEARNED = "objective"
 
 Forward = Callable[..., tuple]
+Batch = Mapping[str, Shaped[Array, "b ..."]]
+
+
+class Measured(NamedTuple):
+    """What evaluation shows, `loss` in nats and perhaps `accuracy`, for each thing that may count, and which do."""
+
+    shown: dict[str, Float[Array, "b *t"]]
+    counts: Float[Array, "b *t"]
 
 
 class Objective(Part):
@@ -22,11 +32,29 @@ class Objective(Part):
     mean = True
 
     def __call__(
-        self, forward: Forward, variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array | None
+        self, forward: Forward, variables: Variables, batch: Batch, rng: Array | None
     ) -> tuple[Float[Array, ""], dict]:
-        """The loss and its terms, arrays by name that the metrics may keep.
+        """The loss and its terms, arrays by name that the metrics may keep, and `stats`, those of the model's rows.
 
-        `forward(variables, tokens, rng, layout=None)` is the model on tokens "b t", packed or padded as a `Layout` says:
-        logits "b t v", the record and the state.
+        `forward(variables, inputs, rng, layout=None)` is the model on what it reads, tokens "b t" for most, packed or
+        padded as a `Layout` says: logits, the record of its layers, and what else it knows.
         """
         raise NotImplementedError
+
+    def measured(self, forward: Forward, variables: Variables, batch: Batch) -> Measured:
+        """What a held-out batch shows, without noise; `number` in the batch is that of each example."""
+        raise NotImplementedError
+
+    def needed(self, batch: Batch, *names: str) -> tuple[Array, ...]:
+        """Arrays of a batch; raises ValueError where the source gives others."""
+        if missing := [name for name in names if name not in batch]:
+            raise ValueError(
+                f"{type(self).__name__} reads {' and '.join(names)} of an example, got one without "
+                f"{' and '.join(missing)} from this source; choose another source, or another objective."
+            )
+        return tuple(batch[name] for name in names)
+
+
+def layout(batch: Batch) -> Layout:
+    """How a batch is padded, if it says so."""
+    return Layout(valid=batch.get("valid"))

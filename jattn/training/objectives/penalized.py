@@ -4,10 +4,10 @@ Source: Jha, Reagen, "Entropy-Guided Attention for Private LLMs", 2025, arXiv:25
 L_ent).
 """
 
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from jattn.part import Variables, part
-from jattn.training.objectives import LEARNED, Forward, Objective
+from jattn.training.objectives import LEARNED, Batch, Forward, Measured, Objective
 from jattn.training.objectives.next_token import NextToken
 from jattn.training.penalties import Penalty
 from jattn.training.penalties.entropy_band import EntropyBand
@@ -25,8 +25,11 @@ class Penalized(Objective):
         """Whether both are."""
         return self.inner.mean and self.penalty.mean
 
-    def __call__(self, forward: Forward, variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array | None):
+    def __call__(self, forward: Forward, variables: Variables, batch: Batch, rng: Array | None):
         own = self.own(Variables(variables.params.get(LEARNED, {}), {}))
         loss, terms = self.inner(forward, variables, batch, rng)
         penalty = self.penalty(own["penalty"], terms["stats"])
         return loss + penalty, terms | {"penalty": penalty}
+
+    def measured(self, forward: Forward, variables: Variables, batch: Batch) -> Measured:
+        return self.inner.measured(forward, variables, batch)

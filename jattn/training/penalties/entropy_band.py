@@ -38,7 +38,7 @@ class EntropyBand(Penalty):
         checks.one_of("EntropyBand", "ceiling", self.ceiling, ("global", "causal"), "use 'global'")
 
     def params(self, rng: Array, dims: Dims) -> dict:
-        return {"threshold": jnp.full((dims.need("depth", self), dims.heads), self.start)}
+        return {"threshold": jnp.full((dims.need("depth", self), dims.heads), self.start, float)}
 
     def __call__(self, own: dict, stats: Stats) -> Float[Array, ""]:
         if stats.entropy is None:

@@ -47,8 +47,15 @@ class Dataset(Source):
     def held_out(self, context: int) -> Sliding:
         return Sliding(self._stream(1, context), context)
 
+    def shards(self) -> int:
+        known = self._builder().info.splits
+        return len(known[self._splits(known)[0]].file_instructions)
+
+    def _builder(self) -> Any:
+        return prepared.opened(prepared.find(self.dataset, self.data_dir))
+
     def _stream(self, number: int, context: int) -> Pieces:
-        builder = prepared.opened(prepared.find(self.dataset, self.data_dir))
+        builder = self._builder()
         split = self._splits(builder.info.splits)[number]
         some = builder.info.splits[split].num_examples
         found = documents.stream(builder, split, self.feature, self.vocabulary) if some else ()

@@ -23,20 +23,24 @@ ENTROPIES = 2000
 DIGITS = 4
 
 
-def record(run: Run, directory: Path) -> dict[str, Any]:
-    """What the directory of a finished run says, the same however often the run was cut off but for its times.
+def record(run: Run, directory: Path, diverged: int | None = None) -> dict[str, Any]:
+    """What the directory of a run that is over says, the same however often the run was cut off but for its times.
 
-    Losses in nats per token. `seconds` are those of all steps, over all processes, without evaluation.
+    Losses in nats per token, None where the run ended at the step `diverged`, whose loss was no number.
+    `seconds` are those of all steps, over all processes, without evaluation.
     """
     rows = metrics.read(directory)
-    tokens = run.batch * run.context
+    tokens = run.batch * run.tokens
+    last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
     reached = {
-        "heldout_loss": rows[-1]["heldout_loss"],
-        "train_loss": float(f"{np.mean([row['loss'] for row in rows[-max(1, len(rows) // 20) :]]):.{metrics.DIGITS}g}"),
+        "heldout_loss": rows[-1]["heldout_loss"] if diverged is None else None,
+        "train_loss": float(f"{np.mean(last):.{metrics.DIGITS}g}") if diverged is None else None,
         "steps": len(rows),
         # a step slower than one token a second shows as 0
         "seconds": round(sum(tokens / max(row["tokens_per_second"], 1) for row in rows), 1),
     }
+    if diverged is not None:
+        reached["diverged"] = diverged
     return {
         "digest": names.digest(run),
         "run": names.portable(to_plain(run)),
@@ -51,7 +55,7 @@ def points(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Some of the steps: evenly spaced ones, as many of those that scored held-out text, the first and the last."""
     scored = [place for place, row in enumerate(rows) if "heldout_loss" in row]
     chosen = sorted({*_spaced(range(len(rows)), POINTS), *_spaced(scored, POINTS)})
-    numbers = np.size(rows[-1].get("entropy", ()))
+    numbers = np.size(rows[-1].get("entropy", ())) if rows else 0
     shown = set(_spaced(chosen, max(1, ENTROPIES // max(1, numbers))))
     return [_point(rows[place], place in shown) for place in chosen]
 

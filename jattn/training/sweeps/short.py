@@ -27,6 +27,20 @@ class Few(Source):
     def vocabulary(self) -> int:
         return self.inner.vocabulary
 
+    @property
+    def unit(self) -> str:
+        return self.inner.unit
+
+    @property
+    def needs(self) -> dict[str, int]:
+        return self.inner.needs
+
+    def outline(self, context: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return self.inner.outline(context)
+
+    def units(self, context: int) -> int:
+        return self.inner.units(context)
+
     def train(self, context: int, seed: int) -> Examples:
         return self.inner.train(context, seed)
 
@@ -50,18 +64,28 @@ def shortened(run: Run) -> Run:
 
 
 class Once:
-    """Begins shortened runs in this process; of those that differ in seed alone one trains, and stands for the others.
+    """Begins shortened runs in this process; one trains, and stands for those that differ from it in numbers alone.
 
-    Compiling is nearly all of such a run's time, and each seed would be compiled anew.
+    These are the seed and the numbers of its optimizer: each would be compiled anew, which is nearly all of the time.
     """
 
     def __init__(self):
         self.first: dict[Run, Planned] = {}
 
     def __call__(self, planned: Planned) -> Here:
-        first = self.first.setdefault(dataclasses.replace(planned.run, seed=0), planned)
-        if first is not planned and results.read(first.result, first.run):
-            results.write(planned.result, results.record(planned.run, first.directory))
+        usual = type(planned.run.optimizer)()
+        numbers = {
+            field.name: getattr(usual, field.name)
+            for field in dataclasses.fields(usual)
+            if isinstance(getattr(usual, field.name), float)
+        }
+        alike = dataclasses.replace(
+            planned.run, seed=0, optimizer=dataclasses.replace(planned.run.optimizer, **numbers)
+        )
+        first = self.first.setdefault(alike, planned)
+        if first is not planned and (held := results.read(first.result, first.run)):
+            diverged = held["reached"].get("diverged")
+            results.write(planned.result, results.record(planned.run, first.directory, diverged))
         return Here(planned)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import filelock
 
-from jattn.training import checkpoint, loop
+from jattn.training import checkpoint, loop, metrics
 from jattn.training.plain import agrees, to_plain
 from jattn.training.run import Run
 from jattn.training.summary import Summary
@@ -21,16 +21,24 @@ WAIT_SECONDS = 0.5
 
 
 def trained(planned: Planned) -> None:
-    """Begins or goes on with a run and writes its result; waits for a process that is at it, leaves what is done."""
+    """Begins or goes on with a run and writes its result, also where it diverges.
+
+    Waits for a process that is at it, leaves what is done.
+    """
     made(planned.directory)
     made(planned.result.parent)
     with filelock.FileLock(planned.directory / LOCK):
         if results.read(planned.result, planned.run) is not None:
             print(f"{planned.name} is done already", flush=True)
             return
-        summary = _finished(planned)
-        results.write(planned.result, results.record(planned.run, planned.directory))
-        print(summary, flush=True)
+        diverged = None
+        try:
+            print(_finished(planned), flush=True)
+        except FloatingPointError as error:
+            # the same steps would give the same numbers again
+            diverged = metrics.whole(planned.directory) + 1
+            print(error, flush=True)
+        results.write(planned.result, results.record(planned.run, planned.directory, diverged))
 
 
 def made(folder: Path) -> None:

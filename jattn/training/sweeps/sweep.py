@@ -160,7 +160,11 @@ class _Sweeping:
         self._release(planned)
         held = results.read(planned.result, planned.run)
         if code == 0 and held:
-            self._tell("done", planned, f": held-out loss {held['reached']['heldout_loss']:.4f}, {seconds:.0f} s")
+            reached = held["reached"]
+            if "diverged" in reached:
+                self._tell("diverged", planned, f": no finite loss at step {reached['diverged']}, {seconds:.0f} s")
+            else:
+                self._tell("done", planned, f": held-out loss {reached['heldout_loss']:.4f}, {seconds:.0f} s")
         else:
             self._failed(planned, children.why(planned, code))
 

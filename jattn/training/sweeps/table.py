@@ -28,8 +28,9 @@ def table(plans: Sequence[Planned], failed: Mapping[int, str]) -> str:
 def _row(planned: Planned, failed: Mapping[int, str]) -> list[str]:
     if held := results.read(planned.result, planned.run):
         reached = held["reached"]
-        losses = [f"{reached[name]:.4f}" for name in ("train_loss", "heldout_loss")]
-        return [*losses, f"{reached['steps']:,}", f"{reached['seconds']:.1f}", "done"]
+        losses = [f"{reached[name]:.4f}" for name in ("train_loss", "heldout_loss") if "diverged" not in reached]
+        state = "diverged" if "diverged" in reached else "done"
+        return [*(losses or "--"), f"{reached['steps']:,}", f"{reached['seconds']:.1f}", state]
     steps = metrics.whole(planned.directory)
     begun = (planned.directory / checkpoint.RUN_FILE).is_file()
     state = "failed" if planned.index in failed else "begun" if begun else "waiting"

@@ -20,7 +20,15 @@ def made(tokens, seed=0):
 
 def test_the_papers_context_is_trained_at_4096_and_stretched_to_16384():
     found = factor(jnp.asarray([[1, 100, 4096, 16384]]), LengthScale().context, jnp.float32)
-    np.testing.assert_allclose(found[0], [1, 1, 1, 14 / 12], rtol=1e-6)
+    np.testing.assert_array_equal(found[0, :3], 1)
+    np.testing.assert_allclose(found[0, 3], 1.1667, atol=5e-5)
+
+
+def test_the_factor_is_continuous_at_the_context():
+    found = factor(jnp.arange(4090, 4103)[None], 4096, jnp.float32)
+    assert (found[0, :7] == 1).all() and (found[0, 7:] > 1).all()
+    # one token more is 1 / (4096 log 4096) more
+    np.testing.assert_allclose(np.diff(found[0, 6:]), 1 / (4096 * np.log(4096)), rtol=0.01)
 
 
 def test_an_empty_row_has_a_factor():

@@ -34,8 +34,10 @@ def test_losses_add_and_gradients_reach_shares_and_weights():
     def loss(params, objective):
         return objective(state.forward(RUN), variables._replace(params=params), BATCH, None)
 
-    (whole, terms), found = jax.value_and_grad(loss, has_aux=True)(held.params, RUN.objective)
-    alone, _ = loss(held.params, NextToken())
+    (whole, terms), found = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)(
+        held.params, RUN.objective
+    )
+    alone, _ = jax.jit(loss, static_argnums=1)(held.params, NextToken())
     np.testing.assert_allclose(whole, alone + terms["penalty"], rtol=1e-6)
     assert terms["penalty"] > 0 and np.abs(found[LEARNED]["penalty"]["threshold"]).min() > 0
 

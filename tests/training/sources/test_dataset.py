@@ -52,6 +52,10 @@ def test_the_source_is_plain_data(own):
     assert Run.from_json(run.to_json(), catalogue.find) == run
 
 
+def test_hosts_share_its_files(own):
+    assert own.shards() == 1 and Shakespeare().shards() is None
+
+
 def splits(tfds):
     text = {"a": tfds.features.Text()}
     rows = {"train": "012345678", "validation": "v", "test": "t"}

@@ -58,6 +58,12 @@ def test_a_short_run_keeps_every_step_and_an_engine_without_weights_no_entropy(t
     assert [point["step"] for point in points] == [1, 2, 3, 4, 5, 6, 7] and "entropy" not in points[-1]
 
 
+def test_a_run_may_diverge_at_its_first_step(tmp_path):
+    (tmp_path / "metrics.jsonl").touch()
+    held = results.record(RUN, tmp_path, 1)
+    assert held["points"] == [] and held["reached"]["diverged"] == 1 and held["reached"]["steps"] == 0
+
+
 def test_what_is_not_whole_or_of_another_run_is_no_result(tmp_path):
     kept(tmp_path, rows(20))
     path = tmp_path / "result.json"

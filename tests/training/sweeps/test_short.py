@@ -3,6 +3,7 @@
 import contextlib
 import types
 
+from jattn.models.decoder import DecoderConfig
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.sources.shakespeare import Shakespeare
@@ -27,7 +28,7 @@ def test_few_of_the_held_out_windows_are_scored():
     assert len(few.train(32, 0)) == len(Shakespeare().train(32, 0))
 
 
-def test_runs_that_differ_in_seed_alone_train_once(tmp_path, monkeypatch):
+def test_runs_that_differ_in_numbers_alone_train_once(tmp_path, monkeypatch):
     trained = []
 
     def here(planned):
@@ -41,12 +42,15 @@ def test_runs_that_differ_in_seed_alone_train_once(tmp_path, monkeypatch):
         return types.SimpleNamespace(poll=lambda: 0)
 
     monkeypatch.setattr(short, "Here", here)
-    runs = [Run(steps=steps, seed=seed, optimizer=AdamW(rate=r)) for r in (1, 2) for steps in (7, 8) for seed in (0, 1)]
+    runs = [
+        Run(steps=steps, seed=seed, optimizer=AdamW(rate=r)) for r in (0.1, 0.2) for steps in (7, 8) for seed in (0, 1)
+    ]
+    runs.append(Run(optimizer=AdamW(), model=DecoderConfig(depth=1)))
     plans = [p._replace(run=short.shortened(p.run)) for p in names.planned(runs, tmp_path / "runs", tmp_path / "kept")]
     once = short.Once()
     for planned in plans:
         once(planned)
-    assert trained == [0, 4]
+    assert trained == [0, 8]
     assert all(results.read(planned.result, planned.run)["reached"]["heldout_loss"] == 2.5 for planned in plans)
     assert results.read(plans[3].result, plans[3].run)["run"]["seed"] == 1
 

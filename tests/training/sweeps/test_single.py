@@ -51,6 +51,21 @@ def test_a_run_that_was_begun_is_gone_on_with(planned, calls):
     assert calls == ["fit", "resume"] and results.read(planned.result, planned.run)
 
 
+def test_a_run_that_diverges_is_over_and_says_where(planned, calls, monkeypatch):
+    trains = loop.fit
+
+    def diverges(run, directory):
+        trains(run, directory)
+        raise FloatingPointError("The loss must stay finite, got nan at step 2.")
+
+    monkeypatch.setattr(loop, "fit", diverges)
+    single.trained(planned)
+    single.trained(planned)
+    reached = results.read(planned.result, planned.run)["reached"]
+    assert calls == ["fit"] and reached["diverged"] == 2 and reached["steps"] == 1
+    assert reached["heldout_loss"] is reached["train_loss"] is None
+
+
 def test_another_run_in_its_place_is_refused(planned, calls):
     planned.directory.mkdir(parents=True)
     for text in (Run(seed=1).to_json(), "{"):

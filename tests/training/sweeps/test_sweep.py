@@ -182,9 +182,11 @@ def test_a_sweep_in_this_process_keeps_results_and_logs(tmp_path, capsys):
     # two runs whose compiled code is not alike are enough
     runs = [Run(**{**vars(run), "steps": 4}) for run in (held["RUNS"][0], held["RUNS"][-1])]
     swept = sweep.sweep(runs, tmp_path / "runs", tmp_path / "results")
-    assert swept.failed.keys() == {1} and "loss must stay finite, got nan" in swept.failed[1]
-    assert swept.results[0]["reached"]["steps"] == 4 and swept.results[1] is None
-    (file,) = (tmp_path / "results").iterdir()
+    # what diverged is over, and says where
+    assert not swept.failed and "diverged run 1" in capsys.readouterr().out
+    assert swept.results[0]["reached"]["steps"] == 4 and swept.results[1]["reached"]["diverged"] <= 4
+    assert "loss must stay finite, got nan" in (swept.plans[1].directory / children.LOG).read_text()
+    file = swept.plans[0].result
     before, size = file.stat().st_mtime_ns, len(file.read_text())
     assert str(tmp_path) not in file.read_text() and size < 30_000
     log = swept.plans[0].directory / children.LOG
@@ -219,7 +221,7 @@ def test_a_sweep_killed_three_times_ends_as_if_nothing_had_happened(tmp_path):
             return subprocess.Popen(words, env=environment, stdout=out, stderr=out)
 
     began = time.monotonic()
-    assert begun("whole", tmp_path / "whole.log").wait(LONGEST_SECONDS) == 1
+    assert begun("whole", tmp_path / "whole.log").wait(LONGEST_SECONDS) == 0
     length = time.monotonic() - began
     want = last_table((tmp_path / "whole.log").read_text())
     seed = int(os.environ.get("SWEEP_SEED", random.SystemRandom().randrange(10**6)))
@@ -237,13 +239,15 @@ def test_a_sweep_killed_three_times_ends_as_if_nothing_had_happened(tmp_path):
         for path in (tmp_path / "killed" / "results").glob("*.json"):
             seen.setdefault(path.name, path.stat().st_mtime_ns)
         print(f"kill {number + 1} after {after:.1f} s: {len(seen)} of 12 runs done")
-    assert begun("killed", tmp_path / "last.log").wait(LONGEST_SECONDS) == 1
+    assert begun("killed", tmp_path / "last.log").wait(LONGEST_SECONDS) == 0
     got = last_table((tmp_path / "last.log").read_text())
     print(got)
     assert shown(got) == shown(want) and len(shown(got)) == 13
     results = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "results").iterdir()}
-    assert len(results) == 9 and all(results[name] == moment for name, moment in seen.items())
+    assert len(results) == 12 and all(results[name] == moment for name, moment in seen.items())
     for name in results:
+        if "1e+30" in name:
+            continue
         # trained to its end once: a second time would say that it is done, or go on after its last step
         log = (tmp_path / "killed" / Path(name).stem / children.LOG).read_text()
         rows = (tmp_path / "killed" / Path(name).stem / "metrics.jsonl").read_text().splitlines()

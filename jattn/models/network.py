@@ -1,0 +1,141 @@
+"""What all models share: blocks from one set of options, kernels that are made, buffers that are renewed."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Int
+
+from jattn.layers.block import Block
+from jattn.layers.buffers import Buffer
+from jattn.layers.feedforward import FeedForward
+from jattn.layers.flow import Places, Record
+from jattn.layers.fused_feedforward import FusedFeedForward
+from jattn.layers.multihead import MultiHead
+from jattn.layers.norms import Norm
+from jattn.layers.reparametrizations.plain import Plain
+from jattn.layers.reparametrized import Reparametrized
+from jattn.layers.stack import Remat, Stack
+from jattn.mechanisms.attention import Attention
+from jattn.models import Model
+from jattn.part import Rng
+
+
+class Network(nnx.Module):
+    """A model with its arrays, all of which are `nnx.Param` or `Buffer`; weights and logits are float32.
+
+    `network(inputs, layout=None, rng=None, axes=None)` gives logits, a `Record` of its layers, and what else it knows;
+    without `rng` there is no noise, and `axes` says how a mesh of devices splits examples, tokens and heads. A subclass
+    has `config`, `dtype`, `kernels` and the stacks that `stacks` names.
+    """
+
+    def stacks(self) -> tuple[Stack, ...]:
+        """Its stacks of blocks, as their records follow one another."""
+        raise NotImplementedError
+
+    def folded(self) -> "Network":
+        """The same model with plain kernels, for inference: a reparametrization then costs nothing."""
+        if self.kernels is None:
+            return self
+        made = self.kernels.applied(self)
+        made.kernels = None
+        made.config = dataclasses.replace(self.config, reparametrization=Plain())
+        return made
+
+    def refreshed(self, observed: dict, rng: Array, step: Int[Array, ""]) -> nnx.State:
+        """The buffers after one optimizer step, as `nnx.split(model, nnx.Param, Buffer)` gives them; the model stays.
+
+        `observed` is `record.stats.observed` of the step before, or `{}`. Without buffers this computes nothing.
+        """
+        graphdef, params, buffers = nnx.split(self, nnx.Param, Buffer)
+        if not jax.tree.leaves(buffers):
+            return buffers
+        model = nnx.merge(graphdef, params, buffers)
+        first = 0
+        for number, stack in enumerate(model.stacks()):
+            places, first = _apart(stack, observed, first)
+            stack.refresh(places, jax.random.fold_in(rng, number) if number else rng, step)
+        if model.kernels is not None:
+            model.kernels.renew(model)
+        return nnx.state(model, Buffer)
+
+
+def kernels(network: Network, rngs: nnx.Rngs) -> Reparametrized | None:
+    """What lies beside the kernels of a network, all of whose layers are there; None where they are plain."""
+    how = network.config.reparametrization
+    return None if isinstance(how, Plain) else Reparametrized(network, how, rngs=rngs)
+
+
+def feed_forward(config: Model, rngs: nnx.Rngs) -> nnx.Module:
+    """The second half of a block."""
+    if config.feedforward == "fused":
+        return FusedFeedForward(config.width)
+    return FeedForward(config.width, config.expansion * config.width, config.activation, rngs=rngs)
+
+
+def multi_head(config: Model, attention: Attention, rngs: nnx.Rngs) -> MultiHead:
+    """The first half of a block."""
+    dims = config.projection.dims(config.width, config.heads, config.depth)
+    return MultiHead(attention, config.projection, dims, rngs=rngs)
+
+
+def block(config: Model, rngs: nnx.Rngs, first: Callable, second: Callable | None = feed_forward) -> Block:
+    """A block whose halves are made by `first(rngs)` and `second(config, rngs)`."""
+    mixer = first(rngs)
+    layer = None if second is None else second(config, rngs)
+    return Block(mixer, layer, config.width, config.norm, config.norm_place, config.residual, rngs=rngs)
+
+
+def stack(
+    config: Model, attention: Attention, *, rngs: nnx.Rngs, remat: Remat = "none", layers_at_once: int | None = None
+) -> Stack:
+    """As many blocks of self-attention as the model is deep, the last ones pruned."""
+    make = functools.partial(block, config, first=functools.partial(multi_head, config, attention))
+    bare = functools.partial(make, second=None)
+    whole = config.depth - config.pruned
+    return Stack(
+        repeat=(make,) if whole else (), last=(bare,) * config.pruned, depth=max(1, whole), remat=remat,
+        layers_at_once=layers_at_once, rngs=rngs,
+    )  # fmt: skip
+
+
+def last_norm(config: Model, rngs: nnx.Rngs) -> Norm:
+    """The norm before the head."""
+    return Norm(config.norm if config.norm_place == "before" else "none", config.width, rngs=rngs)
+
+
+def joined(records: Places) -> Record:
+    """The records of all blocks as one: statistics "l b t h", terms summed."""
+    one = [jax.tree.map(lambda leaf: leaf[None], record) for record in (*records.first, *records.last)]
+    found = [*one[: len(records.first)], *records.repeat, *one[len(records.first) :]]
+    stats = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(record.stats for record in found))
+    terms: dict = {}
+    for record in found:
+        for name, term in record.terms.items():
+            terms[name] = terms.get(name, 0) + term.sum()
+    return Record(stats, terms)
+
+
+def for_batch(rng: Array | Rng | None, batch: int) -> Rng | None:
+    """A key for each example."""
+    if rng is None or isinstance(rng, Rng):
+        return rng
+    return Rng(rng, rng, jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch)))
+
+
+def _apart(stack: Stack, observed: dict, start: int) -> tuple[Places, int]:
+    """What `joined` gave of a stack whose layers begin at `start`, as its blocks are placed; and where they end."""
+    found: dict[str, list[Any]] = {}
+    for name in ("first", "repeat", "last"):
+        found[name] = []
+        for _ in getattr(stack, name):
+            size = stack.depth if name == "repeat" else 1
+            # single blocks have no axis of layers
+            cut = slice(start, start + size) if name == "repeat" else start
+            found[name].append(jax.tree.map(lambda leaf, cut=cut: leaf[cut], observed))
+            start += size
+    return Places(**{name: tuple(each) for name, each in found.items()}), start
