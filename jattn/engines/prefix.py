@@ -32,6 +32,13 @@ class Rule:
     decay: Decay = Undecayed()
     order: Literal["causal", "full"] = "causal"
 
+    def __post_init__(self):
+        if self.order == "full" and self.decay != Undecayed():
+            raise ValueError(
+                f"What rows that see all keys carry has no order to decay in, got {type(self.decay).__name__}; leave "
+                f"the decay out, or use order='causal'."
+            )
+
 
 class Sums(NamedTuple):
     """What keys amount to, a head, each scaled by exp(its log factor - `level`) so that nothing overflows.
@@ -76,7 +83,7 @@ class _Seen(NamedTuple):
 
 def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> State:
     """The state before the first token; of the sides, shapes alone are read."""
-    made = jax.eval_shape(lambda: _mapped(rule, own, place, query, key, value))
+    made = jax.eval_shape(lambda: _mapped(rule, own, place, *_even(query, key, value, 1)))
     heads, _, features = made.key.shape
     kind, width = made.key.dtype, value.shape[-1]
     sums = Sums(
@@ -105,6 +112,11 @@ def attend(
     ends where the next begins: one that comes back begins anew. Raises ValueError where heads do not divide, and for
     segments where rows see all keys.
     """
+    if rule.order == "full" and key.segment is not None:
+        raise ValueError(
+            "Linear attention of all keys carries one sum for all rows, got segments; give each segment a call of its "
+            "own, or use order='causal'."
+        )
     first = start(rule, own, query, key, value, place)
     state = first if state is None else state
     rows, tokens = len(query.vector), max(len(query.vector), len(key.vector), 1)
@@ -130,19 +142,14 @@ def attend(
         return state, (out, jnp.broadcast_to(state.visible, size))
 
     if rule.order == "full":
-        if key.segment is not None:
-            raise ValueError(
-                "Linear attention of all keys carries one sum for all rows, got segments; give each segment a call of "
-                "its own, or use order='causal'."
-            )
         state, _ = lax.scan(absorb, state, cut)
     state, (out, visible) = lax.scan(both if rule.order == "causal" else read, state, cut)
-    return _attended(_by_token(out)[:rows], visible.reshape(-1)[:rows], value), state
+    return _attended(_by_token(out)[:rows], visible.reshape(-1)[:rows], query, value), state
 
 
 def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> Attended:
     """The definition, all pairs at once: the oracle of the other form, in memory that grows with t times s."""
-    rows, tokens = len(query.vector), max(len(query.vector), len(key.vector), 1)
+    rows, tokens, given = len(query.vector), max(len(query.vector), len(key.vector), 1), query
     query, key, value = _even(query, key, value, tokens)
     seen = jnp.broadcast_to(key.valid, (tokens, tokens))
     if rule.order == "causal":
@@ -154,17 +161,17 @@ def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array,
     def one(made: _Tokens):
         spent = jnp.cumsum(made.decay, 0)
         left = spent[:, None] - spent[None]
-        logs = jnp.where(seen[..., None], left + made.scale, -jnp.inf)
+        logs = jnp.where(seen[..., None], left + made.scale[None], -jnp.inf)
         level = _finite(logs.max((1, 2)))
-        features = made.query[:, :, None] * made.key[None, None] * jnp.exp(logs - level[:, None, None])
-        weights = features.sum(-1)
+        near = jnp.exp(logs - level[:, None, None])
+        weights = (made.query[:, :, None] * (made.key[None] * near)[None]).sum(-1)
         if rule.feature.floor:
             floor = rule.feature.floor * made.query.sum(-1)
-            weights += floor[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)
-        return _finished(rule, weights @ made.value, weights.sum(-1), level + made.reading)
+            weights += floor[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
+        return _finished(rule, weights @ made.value, weights.sum(-1), level[None] + made.reading)
 
     out = jax.vmap(one)(_mapped(rule, own, place, query, key, value))
-    return _attended(_by_token(out[None])[:rows], seen.sum(-1)[:rows], value)
+    return _attended(_by_token(out[None])[:rows], seen.sum(-1)[:rows], given, value)
 
 
 def _even(query: Side, key: Side, value: Array, size: int) -> tuple[Side, Side, Array]:
@@ -251,11 +258,11 @@ def _after(rule: Rule, state: State, seen: _Seen, made: _Tokens, key: Side) -> S
 
 def _absorbed(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Sums:
     spent = jnp.cumsum(made.decay, 0)
-    left = spent[-1] - spent
+    left = spent[-1:] - spent
     gained = jnp.where(seen.after[:, None], left + made.scale, -jnp.inf)
     kept = jnp.where(seen.before[-1], sums.level + spent[-1], -jnp.inf)
     level = _level(rule, jnp.maximum(gained.max(0), kept))
-    share, keep = jnp.exp(gained - _finite(level)), jnp.exp(kept - _finite(level))
+    share, keep = jnp.exp(gained - _finite(level)[None]), jnp.exp(kept - _finite(level))
     key = made.key * share
     bare = jnp.where(seen.after, jnp.exp(left[:, 0]), 0)
     bare_kept = jnp.where(seen.before[-1], jnp.exp(spent[-1, 0]), 0)
@@ -272,24 +279,24 @@ def _rows(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Float[Array, "r
     """The output of the rows of a chunk, of one head of `Sums`."""
     spent = jnp.cumsum(made.decay, 0)
     left = spent[:, None] - spent[None]
-    logs = jnp.where(seen.pairs[..., None], left + made.scale, -jnp.inf)
-    past = jnp.where(seen.before[:, None], sums.level + spent, -jnp.inf)
+    logs = jnp.where(seen.pairs[..., None], left + made.scale[None], -jnp.inf)
+    past = jnp.where(seen.before[:, None], sums.level[None] + spent, -jnp.inf)
     level = _finite(_level(rule, jnp.maximum(logs.max(1), past).max(-1)))
     near, far = jnp.exp(logs - level[:, None, None]), jnp.exp(past - level[:, None])
     if near.shape[-1] == 1:
-        weights = (made.query @ made.key.T) * near[..., 0]
+        weights = (made.query @ made.key.T) * near[None, ..., 0]
     else:
         weights = jnp.einsum("rtf,sf,tsf->rts", made.query, made.key, near)
-    asked = made.query * far
+    asked = made.query * far[None]
     numerator = weights @ made.value + asked @ sums.total
     denominator = weights.sum(-1) + asked @ sums.mass
     if rule.feature.floor:
         floor = rule.feature.floor * made.query.sum(-1)
         bare = jnp.where(seen.pairs, jnp.exp(left[..., 0]), 0)
         bare_past = jnp.where(seen.before, jnp.exp(spent[:, 0]), 0)
-        numerator += floor[..., None] * (bare @ made.value + bare_past[:, None] * sums.values)
-        denominator += floor * (bare.sum(-1) + bare_past * sums.count)
-    return _finished(rule, numerator, denominator, level + made.reading)
+        numerator += floor[..., None] * (bare @ made.value + bare_past[:, None] * sums.values[None])[None]
+        denominator += floor * (bare.sum(-1) + bare_past * sums.count)[None]
+    return _finished(rule, numerator, denominator, level[None] + made.reading)
 
 
 def _level(rule: Rule, level: Array) -> Array:
@@ -308,11 +315,13 @@ def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) ->
     return numerator * jnp.exp(level)[..., None]
 
 
-def _by_token(out: Float[Array, "n h r c e"]) -> Float[Array, "t h e"]:
+def _by_token(out: Float[Array, "n g r c e"]) -> Float[Array, "t h e"]:
     out = jnp.moveaxis(out, 3, 1)
     return out.reshape(out.shape[0] * out.shape[1], -1, out.shape[-1])
 
 
-def _attended(out: Float[Array, "t h e"], visible: Int[Array, " t"], value: Array) -> Attended:
+def _attended(out: Float[Array, "t h e"], visible: Int[Array, " t"], query: Side, value: Array) -> Attended:
+    if query.valid is not None:
+        out, visible = jnp.where(query.valid[:, None, None], out, 0), jnp.where(query.valid, visible, 0)
     counted = jnp.broadcast_to(visible.astype(jnp.int32)[:, None], out.shape[:2])
     return Attended(out.astype(value.dtype), Stats(None, None, None, counted, {}))
