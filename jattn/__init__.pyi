@@ -24,6 +24,8 @@ from jattn.mechanisms.entropy_bands import entropy_bands as entropy_bands
 from jattn.mechanisms.entropy_bound import entropy_lower_bound as entropy_lower_bound
 from jattn.mechanisms.entropy_penalty import entropy_penalty as entropy_penalty
 from jattn.mechanisms.explain import explain as explain
+from jattn.mechanisms.linear import LinearAttention as LinearAttention
+from jattn.mechanisms.linear import linear_attention as linear_attention
 from jattn.mechanisms.parallel_attention import parallel_attention as parallel_attention
 from jattn.mechanisms.parallel_context import parallel_context as parallel_context
 from jattn.mechanisms.weights import attention_weights as attention_weights

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jattn import engines
 from jattn.numerics import divide, wide
-from jattn.part import Attended, Place, Side, Stats, part
+from jattn.part import Attended, Place, Side, Stats, part, scope
 from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.features import Feature
 
@@ -201,9 +201,10 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
     kind = wide(value.dtype)
     query, key = (side._replace(vector=side.vector.astype(wide(side.vector.dtype))) for side in (query, key))
     (asked, reading), (held, scale) = (
-        rule.feature.map(own["feature"], side, role, place) for side, role in ((query, "query"), (key, "key"))
+        rule.feature.map(own["feature"], side._replace(extra=scope(side.extra, "feature")), role, place)
+        for side, role in ((query, "query"), (key, "key"))
     )
-    decay = rule.decay.log(own["decay"], key, place)
+    decay = rule.decay.log(own["decay"], key._replace(extra=scope(key.extra, "decay")), place)
     # heads that share keys share sums, unless they forget at rates of their own
     groups = key_heads if decay is None and key_heads == value_heads else heads
 
