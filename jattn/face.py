@@ -28,6 +28,7 @@ NAMES = {
     "jattn.mechanisms.entropy_bound": ("entropy_lower_bound",),
     "jattn.mechanisms.entropy_penalty": ("entropy_penalty",),
     "jattn.mechanisms.explain": ("explain",),
+    "jattn.mechanisms.linear": ("LinearAttention", "linear_attention"),
     "jattn.mechanisms.parallel_attention": ("parallel_attention",),
     "jattn.mechanisms.parallel_context": ("parallel_context",),
     "jattn.mechanisms.weights": ("attention_weights",),
