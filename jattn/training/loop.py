@@ -151,6 +151,8 @@ class Training:
             print(repr(self.run), flush=True)
         if first and hosts.first():
             print(f"goes on after step {first:,} of {self.run.steps:,}", flush=True)
+        if hosts.first() and (told := sharding.spare(self.run.mesh)):
+            print(told, flush=True)
         with Stopping() as stopping:
             held_out = self.steps(reached, hosts.Asked(stopping))
         shown = None

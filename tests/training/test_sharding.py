@@ -275,3 +275,9 @@ def test_a_run_goes_on_on_another_mesh(tmp_path):
     like = Variables(*state.shapes(run)[:2])
     reached = checkpoint.load(home, run).state
     chex.assert_trees_all_equal(checkpoint.weights(home, like), Variables(reached.params, reached.buffers))
+
+
+def test_devices_that_a_mesh_leaves_unused_are_told(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [None] * 8)
+    assert sharding.spare(Mesh()) is None and sharding.spare(Mesh(2, 2, -1)) is None
+    assert sharding.spare(Mesh(1, 2)) == "uses 2 of 8 devices; --mesh.data -1 takes all"
