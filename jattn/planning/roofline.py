@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattn.engines import ring, tiles, zigzag
+from jattn.mechanisms.attention import Attention
 from jattn.part import Place, Span
+from jattn.parts.masks import Mask
 from jattn.planning.chips import Topology
 from jattn.planning.program import Collective
 from jattn.training.run import Run
@@ -75,7 +77,7 @@ def dealt(run: Run, parts: int) -> np.ndarray:
     """The chunks of an example's tokens, all of one length, that each of so many devices has in a ring."""
     heads, length = run.model.heads, run.context // parts
     place = Place(np.arange(heads), heads, heads, 0, 0)
-    if ring.deals(run.model.attention.mask, place, (length, length), parts):
+    if ring.deals(_mask(run), place, (length, length), parts):
         return zigzag.dealt(parts)
     return np.arange(parts)[:, None]
 
@@ -93,13 +95,22 @@ def seen(run: Run, parts: int, side: int) -> float:
     heads = run.model.heads
     place = Place(np.arange(heads)[:, None, None], heads, heads, 0, 0)
     query, key = Span(starts[:, None], lasts[:, None], run.context), Span(starts[None], lasts[None], run.context)
-    some, _ = run.model.attention.mask.reach(query, key, place)
+    some, _ = _mask(run).reach(query, key, place)
     live = np.broadcast_to(some, (heads, len(starts), len(starts))).mean(0)
     pairs = live * (lasts - starts + 1)[:, None] * (lasts - starts + 1)[None]
     between = pairs.reshape(chunks.size, -1, chunks.size, len(starts) // chunks.size).sum((1, 3))
     work = between[chunks[:, None, :, None], chunks[None, :, None, :]].sum((2, 3))
     me = np.arange(parts)
     return float(sum(work[me, me - turn].max() for turn in range(parts)))
+
+
+def _mask(run: Run) -> Mask:
+    if not isinstance(run.model.attention, Attention):
+        raise ValueError(
+            f"A plan counts what a mask lets rows see, got {type(run.model.attention).__name__}; plan a run of "
+            f"Attention."
+        )
+    return run.model.attention.mask
 
 
 def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jattn import Attention
+from jattn import Attention, LinearAttention
 from jattn.masks import Causal
 from jattn.models.decoder import DecoderConfig
 from jattn.planning import roofline
@@ -113,3 +113,9 @@ def test_matrices_are_those_of_the_model(options):
     run = Run(model=DecoderConfig(width=32, depth=3, norm="none", **options))
     stack = state.outline(run).params["stack"]
     assert run.model.depth * roofline.Weights.of(run).layer == sum(leaf.size for leaf in jax.tree.leaves(stack))
+
+
+def test_attention_without_a_mask_is_refused():
+    run = Run(model=DecoderConfig(attention=LinearAttention()))
+    with pytest.raises(ValueError, match="what a mask lets rows see, got LinearAttention; plan a run of Attention"):
+        roofline.flops(run, ONE, "cpu")
