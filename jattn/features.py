@@ -6,5 +6,7 @@ from jattn import lazy
 _HOMES = {
     "Elu": "jattn.parts.features.elu",
     "Feature": "jattn.parts.features",
+    "Identity": "jattn.parts.features.identity",
+    "Swish": "jattn.parts.features.swish",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

@@ -20,7 +20,7 @@ from jattn.layers.norms import Norm
 from jattn.layers.reparametrizations.plain import Plain
 from jattn.layers.reparametrized import Reparametrized
 from jattn.layers.stack import Remat, Stack
-from jattn.mechanisms.attention import Attention
+from jattn.mechanisms import Mechanism
 from jattn.models import Model
 from jattn.part import Rng
 
@@ -77,7 +77,7 @@ def feed_forward(config: Model, rngs: nnx.Rngs) -> nnx.Module:
     return FeedForward(config.width, config.expansion * config.width, config.activation, rngs=rngs)
 
 
-def multi_head(config: Model, attention: Attention, rngs: nnx.Rngs) -> MultiHead:
+def multi_head(config: Model, attention: Mechanism, rngs: nnx.Rngs) -> MultiHead:
     """The first half of a block."""
     dims = config.projection.dims(config.width, config.heads, config.depth)
     return MultiHead(attention, config.projection, dims, rngs=rngs)
@@ -91,7 +91,7 @@ def block(config: Model, rngs: nnx.Rngs, first: Callable, second: Callable | Non
 
 
 def stack(
-    config: Model, attention: Attention, *, rngs: nnx.Rngs, remat: Remat = "none", layers_at_once: int | None = None
+    config: Model, attention: Mechanism, *, rngs: nnx.Rngs, remat: Remat = "none", layers_at_once: int | None = None
 ) -> Stack:
     """As many blocks of self-attention as the model is deep, the last ones pruned."""
     make = functools.partial(block, config, first=functools.partial(multi_head, config, attention))
