@@ -17,10 +17,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, varying, visits
-from jattn.mechanisms import Layout, Mechanism, Split, cache, checks, mesh
+from jattn.mechanisms import Layout, Mechanism, Split, cache, checks, mesh, sides
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
-from jattn.part import Attended, Dims, Part, Place, Rng, Side, Variables, part, scope
+from jattn.part import Attended, Dims, Part, Rng, Side, Variables, part, scope
 from jattn.parts.masks import Full, Mask
 from jattn.parts.masks.function import Function as MaskFunction
 from jattn.parts.normalizers import Normalizer
@@ -119,36 +119,15 @@ class Attention(Mechanism):
     def arguments(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> tuple:
         """What an engine's `attend` takes for one example, and the state after it."""
         held = 0 if state is None else state.length
-        heads, key_heads = split.query.shape[1], split.key.shape[1]
-        numbers, all_heads, all_key_heads = layout.head or (np.arange(heads), heads, key_heads)
-        place = Place(numbers, all_heads, all_key_heads, layout.layer, split.example)
-        extra = _pair(split.extra) if split.extra else _pair(layout.extra)
-        first, valid = (held, held), _pair(layout.valid)
-        if self.context_axis is not None:
-            sizes = len(split.query), len(split.key)
-            first = tuple(lax.axis_index(self.context_axis) * size for size in sizes)
-            # a number counts the tokens of all devices
-            valid = tuple(
-                start + jnp.arange(size) < n if n is not None and not jnp.ndim(n) else n
-                for start, size, n in zip(first, sizes, valid, strict=True)
-            )
-        query, key = (
-            _side(vector, first[n], *(_pair(x)[n] for x in (layout.positions, layout.segments, valid)), extra[n])
-            for n, vector in enumerate((split.query, split.key))
-        )
-        query, key = (
-            side._replace(vector=self.position.turn(own["position"], side.vector, side, place)) for side in (query, key)
-        )
+        query, key, place = sides.both(self.position, own["position"], split, layout, held, self.context_axis)
         scale = self.scale if self.scale is not None else query.vector.shape[-1] ** -0.5
         value = split.value
-        if self.context_axis is not None:
-            query, key = (_of_all(side, self.context_axis) for side in (query, key))
-            if self._gathers():
-                key, value = ring.gathered((key, value), self.context_axis)
+        if self.context_axis is not None and self._gathers():
+            key, value = ring.gathered((key, value), self.context_axis)
         if state is not None:
             state = cache.append(state, key, value)
             key, value = cache.view(state, key), state.value
-        query, key = _emptied(query), _emptied(key)
+        query, key = sides.emptied(query), sides.emptied(key)
         if key.valid is not None:
             value = jnp.where(key.valid[:, None, None], value, 0)
         for number, score in enumerate(self.score):
@@ -159,9 +138,9 @@ class Attention(Mechanism):
                     f"{type(score).__name__} reads what attention.project(own, x) makes of the layer's input, got "
                     f"none; pass Layout(extra=...) of it, or use jattn.nn.MultiHead."
                 )
-            sides = score.tokens(own["score"][str(number)], *before, place, rng)
-            checks.tokens(score, before, sides)
-            query, key = (_out_of(side, new, path) for side, new in zip((query, key), sides, strict=True))
+            after = score.tokens(own["score"][str(number)], *before, place, rng)
+            checks.tokens(score, before, after)
+            query, key = (_out_of(side, new, path) for side, new in zip((query, key), after, strict=True))
         keys = key.vector.shape[0]
         if self.context_axis is not None and not self._gathers():
             keys *= lax.axis_size(self.context_axis)
@@ -180,48 +159,6 @@ class Attention(Mechanism):
 
 def _made(thing: Any, kind: type) -> Any:
     return kind(thing) if callable(thing) and not isinstance(thing, Part | type) else thing
-
-
-def _of_all(side: Side, axis: str) -> Side:
-    """A side of which this device has some tokens, with the number that all devices have."""
-    if side.valid is None:
-        return side._replace(length=side.vector.shape[0] * lax.axis_size(axis))
-    return side._replace(length=lax.psum(side.valid.sum(), axis))
-
-
-def _pair(data: Any) -> tuple:
-    return data if isinstance(data, tuple) else (data, data)
-
-
-def _side(vector: Array, held: Any, positions: Any, segments: Any, valid: Any, extra: dict) -> Side:
-    new = vector.shape[0]
-    # NumPy where it can be: what is known at trace time is decided at trace time
-    slot = np.arange(new) if isinstance(held, int) else held + jnp.arange(new)
-    length = held + new
-    for name, array in (("Positions", positions), ("Segments", segments)):
-        checks.row(name, array, new)
-        checks.whole(name, array)
-    if valid is not None:
-        valid = jnp.asarray(valid)
-        if not (jnp.issubdtype(valid.dtype, jnp.integer) or valid.dtype == bool):
-            raise TypeError(
-                f"What is valid is a length or a boolean row, got {valid.dtype}; compare it, as in weights > 0."
-            )
-        if valid.ndim:
-            checks.row("Boolean rows of what is valid", valid, new)
-        if valid.ndim == 0:
-            length = held + jnp.clip(valid, 0, new)
-            valid = jnp.arange(new) < valid
-        else:
-            length = held + valid.sum()
-    return Side(vector, slot if positions is None else positions, slot, segments, valid, length, extra)
-
-
-def _emptied(side: Side) -> Side:
-    # a weight of 0 times a padded NaN is NaN, in the output and in gradients
-    if side.valid is None:
-        return side
-    return side._replace(vector=jnp.where(side.valid[:, None, None], side.vector, 0))
 
 
 def _into(side: Side, path: str) -> Side:

@@ -11,6 +11,7 @@ from flax import linen, nnx
 
 import jattn
 from jattn import Attended, Attention, Dims, Layout, Stats, Variables
+from jattn.decays import Retention
 from jattn.masks import Causal, Prefix, Window
 from jattn.parts.masks import Mask
 from jattn.parts.normalizers import Normalizer
@@ -74,6 +75,15 @@ def decoding():
         return jattn.attend(query, key, value, attention, state=state)[:2]
 
     return call, [shape(BATCH, 1, *each.shape[2:]) for each in (QUERY, KEY, VALUE)]
+
+
+def linear():
+    """`linear_attention` of several segments, its state too."""
+
+    def call(query, key, value):
+        return jattn.linear_attention(query, key, value, decay=Retention(), layout=Layout(segments=SEGMENTS))
+
+    return call, (QUERY, KEY, VALUE)
 
 
 def drop_in(**options):
@@ -155,6 +165,7 @@ CASES = {
         lambda entropy, share: jattn.entropy_penalty(entropy, share, jnp.ones((1, 1, 1, 1))),
         (shape(2, BATCH, TOKENS, HEADS, dtype=jnp.float32), shape(2, HEADS, dtype=jnp.float32)),
     ),
+    "linear_attention": linear,
     "parallel_attention": lambda: (
         lambda q, k: jattn.parallel_attention(q, [(k[:, :100], k[:, :100]), (k[:, 100:], k[:, 100:])], kept=1),
         (QUERY, KEY),

@@ -1,0 +1,374 @@
+"""Linear attention: what keys so far amount to is carried from chunk to chunk, so that time and memory are linear.
+
+Source: Katharopoulos et al., "Transformers are RNNs", ICML 2020, arXiv:2006.16236, section 3.3; Choromanski et al.,
+"Rethinking Attention with Performers", ICLR 2021, arXiv:2009.14794, appendix B.1 (prefix sums).
+Departs: keys are scaled by the largest factor *up to each row*, inside a chunk too, so that no later key is heard; the
+backward pass computes chunks again from what was carried, and undoes nothing by subtraction.
+"""
+
+import functools
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jattn import engines
+from jattn.engines import varying
+from jattn.numerics import divide, wide
+from jattn.part import Attended, Place, Side, Stats, part, scope
+from jattn.parts.decays import Decay, Undecayed
+from jattn.parts.features import Feature
+
+# tokens of a chunk; where each feature decays by itself every pair has as many factors as there are features
+CHUNK, FINE_CHUNK = 128, 16
+
+
+@part
+class Rule:
+    """What an engine is told: features, how they decay, and whether rows see the keys up to their own or all keys."""
+
+    feature: Feature
+    decay: Decay = Undecayed()
+    order: Literal["causal", "full"] = "causal"
+
+    def __post_init__(self):
+        if self.order == "full" and self.decay != Undecayed():
+            raise ValueError(
+                f"What rows that see all keys carry has no order to decay in, got {type(self.decay).__name__}; leave "
+                f"the decay out, or use order='causal'."
+            )
+
+
+class Sums(NamedTuple):
+    """What keys amount to, a head, each scaled by exp(its log factor - `level`) so that nothing overflows.
+
+    `total` and `mass` are sums of features, with and without values; `values` and `count` are sums without features,
+    for the floor under them.
+    """
+
+    level: Float[Array, "*h #f"]
+    total: Float[Array, "*h f e"]
+    mass: Float[Array, "*h f"]
+    values: Float[Array, "*h e"]
+    count: Float[Array, "*h"]
+
+
+class State(NamedTuple):
+    """What decoding carries, of one size however many tokens were seen: the sums over the tokens of one segment."""
+
+    sums: Sums
+    visible: Int[Array, ""]
+    segment: Int[Array, ""]
+
+
+class _Tokens(NamedTuple):
+    """Some tokens of one head of `Sums`, mapped: queries of the heads that share it, and logs of factors and decays."""
+
+    query: Float[Array, "r c f"]
+    reading: Float[Array, "r c"]
+    key: Float[Array, "c f"]
+    scale: Float[Array, "c 1"]
+    decay: Float[Array, "c #f"]
+    value: Float[Array, "c e"]
+
+
+class _Seen(NamedTuple):
+    """What rows see: pairs of one chunk, the sums before, and which keys are in the sums after; of all heads."""
+
+    pairs: Bool[Array, "c s"]
+    before: Bool[Array, " c"]
+    after: Bool[Array, " s"]
+
+
+def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> State:
+    """The state before the first token; of the sides, shapes alone are read."""
+    made = jax.eval_shape(lambda: _mapped(rule, own, place, *_even(query, key, value, 1)))
+    heads, _, features = made.key.shape
+    kind, width = made.key.dtype, value.shape[-1]
+    sums = Sums(
+        jnp.full((heads, made.decay.shape[-1]), -jnp.inf, kind),
+        jnp.zeros((heads, features, width), kind),
+        jnp.zeros((heads, features), kind),
+        jnp.zeros((heads, width), kind),
+        jnp.zeros(heads, kind),
+    )
+    return State(sums, jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+
+
+def attend(
+    rule: Rule,
+    own: dict,
+    query: Side,
+    key: Side,
+    value: Float[Array, "s j e"],
+    place: Place,
+    state: State | None = None,
+    chunk: int | None = None,
+) -> tuple[Attended, State]:
+    """Attention of one example behind what `state` holds, and the state after the last key, in linear memory.
+
+    Sides hold `vector` as "n h d". Rows have no weights, so that of the statistics only `visible` is there. A segment
+    ends where the next begins: one that comes back begins anew. Raises ValueError where heads do not divide, and for
+    segments where rows see all keys.
+    """
+    if rule.order == "full":
+        return read(rule, own, query, key, value, place, absorb(rule, own, query, key, value, place, state, chunk)[0])
+    state, cut = _begun(rule, own, query, key, value, place, state, chunk)
+
+    @jax.checkpoint
+    def both(state, cut):
+        made, seen = _mapped(rule, own, place, *cut), _reach(state, cut[1])
+        out = jax.vmap(functools.partial(_rows, rule, seen))(made, state.sums)
+        return _after(rule, state, seen, made, cut[1]), (out, _visible(state, seen))
+
+    state, (out, visible) = lax.scan(both, state, cut)
+    return _attended(out, visible, query, value), state
+
+
+def absorb(
+    rule: Rule,
+    own: dict,
+    query: Side,
+    key: Side,
+    value: Float[Array, "s j e"],
+    place: Place,
+    state: State | None = None,
+    chunk: int | None = None,
+) -> tuple[State, Float[Array, "*h #f"]]:
+    """The state after the last key, as `attend` gives it, and the log of the factor of all these tokens."""
+    if rule.order == "full" and key.segment is not None:
+        raise ValueError(
+            "Linear attention of all keys carries one sum for all rows, got segments; give each segment a call of its "
+            "own, or use order='causal'."
+        )
+    state, cut = _begun(rule, own, query, key, value, place, state, chunk)
+
+    @jax.checkpoint
+    def step(state, cut):
+        made, seen = _mapped(rule, own, place, *cut), _reach(state, cut[1])
+        return _after(rule, state, seen, made, cut[1]), made.decay.sum(1)
+
+    state, spent = lax.scan(step, state, cut)
+    return state, spent.sum(0)
+
+
+def read(
+    rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, state: State
+) -> tuple[Attended, State]:
+    """Rows that see what `state` holds and nothing else; of keys and values shapes alone are read."""
+    state, cut = _begun(rule, own, query, key, value, place, state, None)
+    size = len(cut[2][0])
+    none = _Seen(jnp.zeros((size, size), bool), jnp.ones(size, bool), jnp.zeros(size, bool))
+
+    @jax.checkpoint
+    def step(state, cut):
+        out = jax.vmap(functools.partial(_rows, rule, none))(_mapped(rule, own, place, *cut), state.sums)
+        return state, (out, jnp.broadcast_to(state.visible, size))
+
+    return _attended(*lax.scan(step, state, cut)[1], query, value), state
+
+
+def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> Attended:
+    """The definition, all pairs at once: the oracle of the other form, in memory that grows with t times s."""
+    tokens, given = max(len(query.vector), len(key.vector), 1), query
+    query, key, value = _even(query, key, value, tokens)
+    seen = jnp.broadcast_to(key.valid, (tokens, tokens))
+    if rule.order == "causal":
+        seen = jnp.tril(seen)
+    if key.segment is not None:
+        run = jnp.cumsum(_begins(key.segment, key.segment[0]))
+        seen = seen & (run[:, None] == run[None, :])
+
+    def one(made: _Tokens):
+        spent = jnp.cumsum(made.decay, 0)
+        left = spent[:, None] - spent[None]
+        logs = jnp.where(seen[..., None], left + made.scale[None], -jnp.inf)
+        level = _finite(logs.max((1, 2)))
+        near = jnp.exp(logs - level[:, None, None])
+        weights = (made.query[:, :, None] * (made.key[None] * near)[None]).sum(-1)
+        if rule.feature.floor:
+            floor = rule.feature.floor * made.query.sum(-1)
+            weights += floor[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
+        return _finished(rule, weights @ made.value, weights.sum(-1), level[None] + made.reading)
+
+    out = jax.vmap(one)(_mapped(rule, own, place, query, key, value))
+    return _attended(out[None], seen.sum(-1), given, value)
+
+
+def _begun(
+    rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, state: State | None, chunk: int | None
+) -> tuple[State, tuple[Side, Side, Array]]:
+    """The state to begin with, and both sides chunk by chunk."""
+    first, tokens = start(rule, own, query, key, value, place), max(len(query.vector), len(key.vector), 1)
+    size = min(chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
+    cut = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), _even(query, key, value, size))
+    return varying.alike(first if state is None else state, (own, cut, place)), cut
+
+
+def _even(query: Side, key: Side, value: Array, size: int) -> tuple[Side, Side, Array]:
+    """Both sides as long as the longer one and a multiple of `size`; what is added is not valid."""
+    tokens = max(len(query.vector), len(key.vector), 1)
+    tokens = -(-tokens // size) * size
+
+    def longer(x):
+        x = jnp.asarray(x)
+        return jnp.pad(x, [(0, tokens - len(x)), *[(0, 0)] * (x.ndim - 1)], mode="edge" if len(x) else "constant")
+
+    def side(given):
+        valid = jnp.ones(len(given.vector), bool) if given.valid is None else given.valid
+        inside = jnp.arange(tokens) < len(given.vector)
+        length = jnp.broadcast_to(given.length, len(given.vector))
+        return jax.tree.map(longer, given._replace(valid=valid, length=length))._replace(
+            valid=longer(valid) & inside, length=longer(length)
+        )
+
+    return side(query), side(key), longer(value)
+
+
+def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: Float[Array, "c j e"]) -> _Tokens:
+    """Features of some tokens, heads first, in at least float32."""
+    heads, key_heads, value_heads = query.vector.shape[1], key.vector.shape[1], value.shape[1]
+    engines.share(heads, key_heads, value_heads)
+    kind = wide(value.dtype)
+    query, key = (side._replace(vector=side.vector.astype(wide(side.vector.dtype))) for side in (query, key))
+    (asked, reading), (held, scale) = (
+        rule.feature.map(own["feature"], side._replace(extra=scope(side.extra, "feature")), role, place)
+        for side, role in ((query, "query"), (key, "key"))
+    )
+    decay = rule.decay.log(own["decay"], key._replace(extra=scope(key.extra, "decay")), place)
+    # heads that share keys share sums, unless they forget at rates of their own
+    groups = key_heads if decay is None and key_heads == value_heads else heads
+
+    def spread(x):
+        return jnp.moveaxis(jnp.repeat(x, groups // x.shape[1], axis=1), 1, 0)
+
+    tokens = len(key.vector)
+    if decay is None:
+        decay = jnp.zeros((tokens, groups, 1), kind)
+    decay = jnp.asarray(decay, kind)
+    decay = jnp.broadcast_to(decay, (tokens, *decay.shape)) if decay.ndim == 1 else decay
+    decay = decay[..., None] if decay.ndim == 2 else decay
+    if decay.shape[-1] not in (1, held.shape[-1]):
+        raise ValueError(
+            f"A decay has one number for a head, or one for each of its {held.shape[-1]} features, got "
+            f"{decay.shape[-1]}; take a feature as wide as keys are, or a decay by head."
+        )
+    if key.valid is not None:
+        decay = jnp.where(key.valid[:, None, None], decay, 0)
+    scale = jnp.zeros((tokens, key_heads), kind) if scale is None else scale
+    reading = jnp.zeros((tokens, heads), kind) if reading is None or rule.feature.normalized else reading
+
+    def grouped(x):
+        return jnp.moveaxis(x.reshape(tokens, groups, heads // groups, *x.shape[2:]), 0, 2)
+
+    return _Tokens(
+        grouped(asked + rule.feature.floor), grouped(reading), spread(held), spread(scale)[..., None],
+        spread(decay), spread(value.astype(kind)),
+    )  # fmt: skip
+
+
+def _begins(segment: Int[Array, " c"], before: Int[Array, ""]) -> Bool[Array, " c"]:
+    """Where a token is the first of its segment."""
+    return segment != jnp.concatenate([before[None], segment[:-1]])
+
+
+def _reach(state: State, key: Side) -> _Seen:
+    """What the rows of a chunk see, each the keys up to its own."""
+    pairs = jnp.tril(jnp.broadcast_to(key.valid, (len(key.valid),) * 2))
+    if key.segment is None:
+        return _Seen(pairs, jnp.ones_like(key.valid), key.valid)
+    run = jnp.cumsum(_begins(key.segment, state.segment))
+    return _Seen(pairs & (run[:, None] == run[None, :]), run == 0, key.valid & (run == run[-1]))
+
+
+def _visible(state: State, seen: _Seen) -> Int[Array, " c"]:
+    return seen.pairs.sum(-1) + jnp.where(seen.before, state.visible, 0)
+
+
+def _after(rule: Rule, state: State, seen: _Seen, made: _Tokens, key: Side) -> State:
+    """The state once the keys of a chunk are in it."""
+    kept = jnp.where(seen.before[-1], state.visible, 0)
+    segment = state.segment if key.segment is None else key.segment[-1].astype(state.segment.dtype)
+    sums = jax.vmap(functools.partial(_absorbed, rule, seen))(made, state.sums)
+    return State(sums, (kept + seen.after.sum()).astype(state.visible.dtype), segment)
+
+
+def _absorbed(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Sums:
+    spent = jnp.cumsum(made.decay, 0)
+    left = spent[-1:] - spent
+    gained = jnp.where(seen.after[:, None], left + made.scale, -jnp.inf)
+    level = _level(rule, gained.max(0))
+    key = made.key * jnp.exp(gained - _finite(level)[None])
+    bare = jnp.where(seen.after, jnp.exp(left[:, 0]), 0)
+    later = Sums(level, key.T @ made.value, key.sum(0), bare @ made.value, bare.sum())
+    return added(rule, seen.before[-1], spent[-1], sums, later)
+
+
+def added(rule: Rule, kept: Bool[Array, ""], spent: Float[Array, " #f"], earlier: Sums, later: Sums) -> Sums:
+    """The sums of one head over both; where the earlier are kept, `spent` is the log of what is left of them."""
+    before = jnp.where(kept, earlier.level + spent, -jnp.inf)
+    level = _level(rule, jnp.maximum(before, later.level))
+    old, new = jnp.exp(before - _finite(level)), jnp.exp(later.level - _finite(level))
+    bare = jnp.where(kept, jnp.exp(spent[0]), 0)
+    return Sums(
+        level,
+        old[:, None] * earlier.total + new[:, None] * later.total,
+        old * earlier.mass + new * later.mass,
+        bare * earlier.values + later.values,
+        bare * earlier.count + later.count,
+    )
+
+
+def _rows(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Float[Array, "r c e"]:
+    """The output of the rows of a chunk, of one head of `Sums`."""
+    spent = jnp.cumsum(made.decay, 0)
+    left = spent[:, None] - spent[None]
+    logs = jnp.where(seen.pairs[..., None], left + made.scale[None], -jnp.inf)
+    past = jnp.where(seen.before[:, None], sums.level[None] + spent, -jnp.inf)
+    level = _finite(_level(rule, jnp.maximum(logs.max(1), past).max(-1)))
+    near, far = jnp.exp(logs - level[:, None, None]), jnp.exp(past - level[:, None])
+    if near.shape[-1] == 1:
+        weights = (made.query @ made.key.T) * near[None, ..., 0]
+    else:
+        weights = jnp.einsum("rtf,sf,tsf->rts", made.query, made.key, near)
+    asked = made.query * far[None]
+    numerator = weights @ made.value + asked @ sums.total
+    denominator = weights.sum(-1) + asked @ sums.mass
+    if rule.feature.floor:
+        floor = rule.feature.floor * made.query.sum(-1)
+        bare = jnp.where(seen.pairs, jnp.exp(left[..., 0]), 0)
+        bare_past = jnp.where(seen.before, jnp.exp(spent[:, 0]), 0)
+        numerator += floor[..., None] * (bare @ made.value + bare_past[:, None] * sums.values[None])[None]
+        denominator += floor * (bare.sum(-1) + bare_past * sums.count)[None]
+    return _finished(rule, numerator, denominator, level[None] + made.reading)
+
+
+def _level(rule: Rule, level: Array) -> Array:
+    # what is divided by it is multiplied by it again, but for a floor, which is added in between
+    return level if rule.feature.floor else lax.stop_gradient(level)
+
+
+def _finite(level: Array) -> Array:
+    # of a row that sees no key
+    return jnp.where(jnp.isfinite(level), level, 0)
+
+
+def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) -> Float[Array, "r c e"]:
+    if rule.feature.normalized:
+        return divide(numerator, denominator[..., None])
+    return numerator * jnp.exp(level)[..., None]
+
+
+def _by_token(out: Float[Array, "n g r c e"]) -> Float[Array, "t h e"]:
+    out = jnp.moveaxis(out, 3, 1)
+    return out.reshape(out.shape[0] * out.shape[1], -1, out.shape[-1])
+
+
+def _attended(out: Float[Array, "n g r c e"], visible: Int[Array, "..."], query: Side, value: Array) -> Attended:
+    out, visible = _by_token(out)[: len(query.vector)], visible.reshape(-1)[: len(query.vector)]
+    if query.valid is not None:
+        out, visible = jnp.where(query.valid[:, None, None], out, 0), jnp.where(query.valid, visible, 0)
+    counted = jnp.broadcast_to(visible.astype(jnp.int32)[:, None], out.shape[:2])
+    return Attended(out.astype(value.dtype), Stats(None, None, None, counted, {}))

@@ -1,0 +1,138 @@
+"""Linear attention: products of features in place of exponentials, so that one sum of keys serves all later rows.
+
+Source: Katharopoulos, Vyas, Pappas, Fleuret, "Transformers are RNNs: Fast Autoregressive Transformers with Linear
+Attention", ICML 2020, arXiv:2006.16236, sections 3.2 to 3.4.
+"""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from jattn.engines import prefix, prefix_shards, varying
+from jattn.mechanisms import Layout, Mechanism, Split, sides
+from jattn.mechanisms.attention import attend
+from jattn.part import Attended, Dims, Place, Rng, Side, part
+from jattn.parts.decays import Decay, Undecayed
+from jattn.parts.features import Feature
+from jattn.parts.features.elu import Elu
+from jattn.parts.positions import Position, Unturned
+
+
+class Held(NamedTuple):
+    """What decoding carries, of one size for any length: how many tokens there were, and what their keys amount to."""
+
+    length: Int[Array, ""]
+    keys: prefix.State
+
+
+@part
+class LinearAttention(Mechanism):
+    """Rows see the keys up to their own, in the order of the tokens whatever their positions, or with "full" all keys.
+
+    A segment ends where the next begins; one whose number comes back begins anew. There are no weights, so that of the
+    statistics only `visible` is there, and no pairs, so that a mask or a bias of pairs is refused.
+
+    `context_axis` names the axis of a mesh over which tokens are split, as in `Attention`; what keys amount to crosses
+    from device to device, and no key does.
+    """
+
+    feature: Feature = Elu()
+    decay: Decay = Undecayed()
+    order: Literal["causal", "full"] = "causal"
+    position: Position = Unturned()
+    context_axis: str | None = None
+
+    def __post_init__(self):
+        if self.order not in ("causal", "full"):
+            raise ValueError(
+                f"LinearAttention.order must be 'causal' or 'full', got {self.order!r}; leave it out for 'causal'."
+            )
+        self._rule()
+
+    def project(self, own: dict, x: Float[Array, "n m"]) -> dict:
+        made = self.decay.project(own["decay"], x)
+        return {"decay": made} if made else {}
+
+    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Held:
+        def empty() -> prefix.State:
+            made = {}
+            if dims.model_width is not None:
+                made = self.project(own, jnp.zeros((1, dims.model_width), dtype))
+            here, place = np.arange(1), Place(np.arange(dims.heads), dims.heads, dims.key_heads)
+            query, key = (
+                Side(jnp.zeros((1, heads, dims.key_width), dtype), here, here, None, None, 1, {**(extra or {}), **made})
+                for heads in (dims.heads, dims.key_heads)
+            )
+            value = jnp.zeros((1, dims.value_heads, dims.value_width), dtype)
+            return prefix.start(self._rule(), own, query, key, value, place)
+
+        if self.order == "full":
+            raise ValueError(
+                "What decoding carries serves rows that see the keys up to their own, got order='full'; decode with "
+                "order='causal'."
+            )
+        return Held(jnp.zeros((), jnp.int32), empty())
+
+    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Held | None) -> Attended:
+        for name in ("mask", "bias"):
+            if getattr(layout, name) is not None:
+                raise ValueError(
+                    f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use "
+                    f"Attention."
+                )
+        if self.context_axis is not None and state is not None:
+            raise ValueError(
+                f"Linear attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
+                f"context_axis=None."
+            )
+        held = 0 if state is None else state.length
+        query, key, place = sides.both(self.position, own["position"], split, layout, held, self.context_axis)
+        query, key, value = sides.emptied(query), sides.emptied(key), split.value
+        if key.valid is not None:
+            value = jnp.where(key.valid[:, None, None], value, 0)
+        given = own, query, key, value, place
+        given = varying.alike(given, given)
+        if self.context_axis is not None:
+            return prefix_shards.attend(self._rule(), *given, self.context_axis)
+        found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
+        return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+
+    def _rule(self) -> prefix.Rule:
+        return prefix.Rule(self.feature, self.decay, self.order)
+
+
+def linear_attention(
+    query: Float[Array, "*b t h d"],
+    key: Float[Array, "*b s g d"],
+    value: Float[Array, "*b s j e"],
+    feature: Feature = Elu(),
+    decay: Decay = Undecayed(),
+    *,
+    order: Literal["causal", "full"] = "causal",
+    layout: Layout | None = None,
+    state: Held | None = None,
+) -> Attended:
+    """Linear attention over any leading batch axes, in time and memory that grow with the length.
+
+    `layout` says which tokens are valid and what segments they belong to. Causal, `state` is of one size for any
+    length, and the call that it is given to goes on behind the tokens of the call that it came from, one at a time or
+    many. Features and decays that have arrays of their own go through `jattn.attend`, with
+    `jattn.mechanisms.linear.LinearAttention` and its variables. Raises ValueError for shapes that do not fit.
+    """
+    return _serve(query, key, value, LinearAttention(feature, decay, order), layout, state)
+
+
+# as a whole: operation by operation, a call at a new shape would compile dozens of small programs
+@partial(jax.jit, static_argnums=3)
+def _serve(
+    query: Array, key: Array, value: Array, attention: LinearAttention, layout: Layout | None, state: Held | None
+) -> Attended:
+    if state is None and attention.order == "causal":
+        one = attention.state(Dims.of(query, key, value), query.dtype, attention.own(None))
+        state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*query.shape[:-3], *leaf.shape)), one)
+    return attend(query, key, value, attention, layout=layout, state=state)

@@ -1,0 +1,30 @@
+"""The slot `decays`: how fast what linear attention carries forgets."""
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from jattn.part import Part, Place, Side, part
+
+
+class Decay(Part):
+    """Multiplies what earlier tokens left by a factor of at most 1, token by token."""
+
+    def project(self, own: dict, x: Float[Array, "n m"]) -> dict:
+        """Per-token arrays "n #heads ..." from the layer's input, new tokens only."""
+        return {}
+
+    def log(self, own: dict, key: Side, place: Place) -> Any:
+        """The log of the factor, at most 0: "h", "n h", or "n h f" for each feature; None for no decay."""
+        raise NotImplementedError
+
+
+@part
+class Undecayed(Decay):
+    """Keeps everything.
+
+    Source: Katharopoulos et al., "Transformers are RNNs", ICML 2020, arXiv:2006.16236, equation 9.
+    """
+
+    def log(self, own: dict, key: Side, place: Place) -> None:
+        return None

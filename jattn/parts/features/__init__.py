@@ -1,0 +1,28 @@
+"""The slot `features`: what queries and keys become so that their products are the weights of linear attention."""
+
+from typing import Literal
+
+from jaxtyping import Array, Float
+
+from jattn.part import Part, Place, Side
+
+Role = Literal["query", "key"]
+Mapped = tuple[Float[Array, "c h f"], Float[Array, "c h"] | None]
+
+
+class Feature(Part):
+    """Maps each token by itself; an engine calls it chunk by chunk, so that no length has all features at once.
+
+    `normalized = False` on the class says that rows are not divided by the sum of their weights. `floor` is what an
+    engine adds to every feature of both sides once keys are scaled by the largest `log_scale` that a row has seen.
+    """
+
+    normalized = True
+    floor: float = 0.0
+
+    def map(self, own: dict, side: Side, role: Role, place: Place) -> Mapped:
+        """Features and the log of a factor on them, None where it is 1; `side.vector` is "c h d", in at least float32.
+
+        The factor is what may be large: features themselves are of order 1.
+        """
+        raise NotImplementedError

@@ -1,0 +1,111 @@
+"""Linear attention as a call: the paper's sums, data of the call, decoding, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jattn.mechanisms import Layout
+from jattn.mechanisms.linear import LinearAttention, linear_attention
+from jattn.part import Dims
+from jattn.parts.decays.retention import Retention
+from jattn.parts.features.elu import Elu
+from jattn.parts.positions.rotary import Rotary
+from tests.support import compiled_attend as attend
+
+BATCH, TOKENS = (2,), 19
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def qkv(tokens=TOKENS):
+    sizes = ((4, 6), (2, 6), (2, 5))
+    return tuple(draw(*BATCH, tokens, *each, seed=n) for n, each in enumerate(sizes))
+
+
+def sums(query, key, value, order="causal"):
+    """The paper's sums, row by row, in float64."""
+    feature = lambda x: np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))  # noqa: E731
+    out = np.zeros((*query.shape[:-1], value.shape[-1]))
+    for b, i, h in np.ndindex(*query.shape[:3]):
+        last = i + 1 if order == "causal" else key.shape[1]
+        weights = feature(key[b, :last, h // 2].astype(float)) @ feature(query[b, i, h].astype(float))
+        out[b, i, h] = weights @ value[b, :last, h // 2] / weights.sum()
+    return out
+
+
+@pytest.mark.parametrize("order", ["causal", "full"])
+def test_it_is_the_papers_sums(order):
+    found = linear_attention(*qkv(), order=order)
+    # float32: sums of a hundred products of order 1
+    np.testing.assert_allclose(found.out, sums(*qkv(), order), atol=2e-5)
+    want = np.full(TOKENS, TOKENS) if order == "full" else np.arange(1, TOKENS + 1)
+    assert (np.asarray(found.stats.visible) == want[:, None]).all()
+    assert found.stats.entropy is found.stats.log_normalizer is found.stats.max_logit is None
+
+
+def test_the_toy_of_the_reference():
+    ones = jnp.ones((3, 1, 4))
+    out = linear_attention(ones, ones, jnp.array([1.0, 0, 0])[:, None, None]).out
+    np.testing.assert_allclose(out[:, 0, 0], [1, 1 / 2, 1 / 3], rtol=1e-6)
+
+
+def test_segments_are_separate_calls():
+    segments = np.repeat([4, 2, 4], [5, 9, 5])
+    found = linear_attention(*qkv(), decay=Retention(), layout=Layout(segments=segments))
+    for first, last in ((0, 5), (5, 14), (14, 19)):
+        alone = linear_attention(*(x[:, first:last] for x in qkv()), decay=Retention())
+        np.testing.assert_allclose(found.out[:, first:last], alone.out, atol=1e-6)
+        np.testing.assert_array_equal(found.stats.visible[:, first:last], alone.stats.visible)
+
+
+def test_padding_with_garbage_changes_no_bit():
+    layout = Layout(valid=jnp.asarray(np.arange(TOKENS) % 5 != 2))
+    clean = [np.where(layout.valid[:, None, None], x, 0) for x in qkv()]
+    junk = [np.where(layout.valid[:, None, None], x, np.nan) for x in qkv()]
+    found, other = (linear_attention(*each, layout=layout) for each in (clean, junk))
+    np.testing.assert_array_equal(found.out, other.out)
+    assert not found.out[:, 2::5].any() and not found.stats.visible[:, 2::5].any()
+    kept = np.flatnonzero(layout.valid)
+    np.testing.assert_allclose(found.out[:, kept], linear_attention(*(x[:, kept] for x in qkv())).out, atol=1e-6)
+
+
+def test_a_call_goes_on_behind_another():
+    whole, state, found = linear_attention(*qkv(), Elu(), Retention()), None, []
+    for first, last in ((0, 7), (7, 8), (8, 19)):
+        more = linear_attention(*(x[:, first:last] for x in qkv()), Elu(), Retention(), state=state)
+        state = more.state
+        found.append(more.out)
+    np.testing.assert_allclose(np.concatenate(found, 1), whole.out, atol=1e-6)
+    # sums of 19 float32 products, the largest about 10
+    np.testing.assert_allclose(state.keys.sums.total, whole.state.keys.sums.total, atol=1e-5)
+    assert (state.length == TOKENS).all() and (state.keys.visible == TOKENS).all()
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, whole.state)
+
+
+def test_positions_turn_queries_and_keys():
+    turning = LinearAttention(position=Rotary())
+    start = turning.state(Dims(4, 2, 2, 6, 5), jnp.float32, turning.own(None))
+    query, key, value = (jnp.asarray(x[0]) for x in qkv())
+    whole = attend(query, key, value, turning)
+    parts = [attend(query[:9], key[:9], value[:9], turning, state=start)]
+    parts.append(attend(query[9:], key[9:], value[9:], turning, state=parts[0].state))
+    np.testing.assert_allclose(np.concatenate([each.out for each in parts]), whole.out, atol=1e-6)
+    assert np.abs(whole.out - attend(query, key, value, LinearAttention()).out).max() > 0.01
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="order must be 'causal' or 'full', got 'both'"):
+        LinearAttention(order="both")
+    with pytest.raises(ValueError, match="no order to decay in, got Retention"):
+        LinearAttention(decay=Retention(), order="full")
+    with pytest.raises(TypeError, match="feature must be a Feature, got the class Elu"):
+        LinearAttention(Elu)
+    with pytest.raises(ValueError, match="no pairs for a mask to act on, got one"):
+        attend(*qkv(), LinearAttention(), layout=Layout(mask=jnp.ones((1, 1, 1), bool)))
+    with pytest.raises(ValueError, match="decode with order='causal'"):
+        LinearAttention(order="full").state(Dims(4, 2, 2, 6, 5), jnp.float32, LinearAttention().own(None))
+    with pytest.raises(ValueError, match="carries one sum for all rows, got segments"):
+        linear_attention(*qkv(), order="full", layout=Layout(segments=np.zeros(TOKENS, int)))
