@@ -49,7 +49,7 @@ class Sums(NamedTuple):
     """
 
     level: Float[Array, "*h #f"]
-    total: Float[Array, "*h f e"]
+    total: Float[Array, "*h e f"]
     mass: Float[Array, "*h f"]
     values: Float[Array, "*h e"]
     count: Float[Array, "*h"]
@@ -89,7 +89,7 @@ def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s 
     kind, width = made.key.dtype, value.shape[-1]
     sums = Sums(
         jnp.full((heads, made.decay.shape[-1]), -jnp.inf, kind),
-        jnp.zeros((heads, features, width), kind),
+        jnp.zeros((heads, width, features), kind),
         jnp.zeros((heads, features), kind),
         jnp.zeros((heads, width), kind),
         jnp.zeros(heads, kind),
@@ -121,7 +121,7 @@ def attend(
     def both(state, cut):
         made, seen = _mapped(rule, own, place, *cut), _reach(state, cut[1])
         out = jax.vmap(functools.partial(_rows, rule, seen))(made, state.sums)
-        return _after(rule, state, seen, made, cut[1]), (out, _visible(state, seen))
+        return _after(rule, state, seen, made, cut[1]), (_by_token(out), _visible(state, seen))
 
     state, (out, visible) = lax.scan(both, state, cut)
     return _attended(out, visible, query, value), state
@@ -165,7 +165,7 @@ def read(
     @jax.checkpoint
     def step(state, cut):
         out = jax.vmap(functools.partial(_rows, rule, none))(_mapped(rule, own, place, *cut), state.sums)
-        return state, (out, jnp.broadcast_to(state.visible, size))
+        return state, (_by_token(out), jnp.broadcast_to(state.visible, size))
 
     return _attended(*lax.scan(step, state, cut)[1], query, value), state
 
@@ -194,7 +194,7 @@ def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array,
         return _finished(rule, weights @ made.value, weights.sum(-1), level[None] + made.reading)
 
     out = jax.vmap(one)(_mapped(rule, own, place, query, key, value))
-    return _attended(out[None], seen.sum(-1), given, value)
+    return _attended(_by_token(out)[None], seen.sum(-1), given, value)
 
 
 def _begun(
@@ -212,17 +212,18 @@ def _even(query: Side, key: Side, value: Array, size: int) -> tuple[Side, Side, 
     tokens = max(len(query.vector), len(key.vector), 1)
     tokens = -(-tokens // size) * size
 
-    def longer(x):
+    def longer(x, mode="constant"):
         x = jnp.asarray(x)
-        return jnp.pad(x, [(0, tokens - len(x)), *[(0, 0)] * (x.ndim - 1)], mode="edge" if len(x) else "constant")
+        return jnp.pad(x, [(0, tokens - len(x)), *[(0, 0)] * (x.ndim - 1)], mode) if len(x) < tokens else x
 
     def side(given):
         valid = jnp.ones(len(given.vector), bool) if given.valid is None else given.valid
-        inside = jnp.arange(tokens) < len(given.vector)
         length = jnp.broadcast_to(given.length, len(given.vector))
-        return jax.tree.map(longer, given._replace(valid=valid, length=length))._replace(
-            valid=longer(valid) & inside, length=longer(length)
-        )
+        found = jax.tree.map(longer, given._replace(segment=None, valid=valid, length=length))
+        if given.segment is None:
+            return found
+        # what is added begins no segment
+        return found._replace(segment=longer(given.segment, "edge" if len(valid) else "constant"))
 
     return side(query), side(key), longer(value)
 
@@ -302,7 +303,8 @@ def _absorbed(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Sums:
     level = _level(rule, gained.max(0))
     key = made.key * jnp.exp(gained - _finite(level)[None])
     bare = jnp.where(seen.after, jnp.exp(left[:, 0]), 0)
-    later = Sums(level, key.T @ made.value, key.sum(0), bare @ made.value, bare.sum())
+    # in this orientation, since a product by the transpose of keys takes twice as long on CPU
+    later = Sums(level, made.value.T @ key, key.sum(0), bare @ made.value, bare.sum())
     return added(rule, seen.before[-1], spent[-1], sums, later)
 
 
@@ -314,7 +316,7 @@ def added(rule: Rule, kept: Bool[Array, ""], spent: Float[Array, " #f"], earlier
     bare = jnp.where(kept, jnp.exp(spent[0]), 0)
     return Sums(
         level,
-        old[:, None] * earlier.total + new[:, None] * later.total,
+        old[None] * earlier.total + new[None] * later.total,
         old * earlier.mass + new * later.mass,
         bare * earlier.values + later.values,
         bare * earlier.count + later.count,
@@ -334,7 +336,7 @@ def _rows(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Float[Array, "r
     else:
         weights = jnp.einsum("rtf,sf,tsf->rts", made.query, made.key, near)
     asked = made.query * far[None]
-    numerator = weights @ made.value + asked @ sums.total
+    numerator = weights @ made.value + asked @ sums.total.T
     denominator = weights.sum(-1) + asked @ sums.mass
     if rule.feature.floor:
         floor = rule.feature.floor * made.query.sum(-1)
@@ -361,13 +363,13 @@ def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) ->
     return numerator * jnp.exp(level)[..., None]
 
 
-def _by_token(out: Float[Array, "n g r c e"]) -> Float[Array, "t h e"]:
-    out = jnp.moveaxis(out, 3, 1)
-    return out.reshape(out.shape[0] * out.shape[1], -1, out.shape[-1])
+def _by_token(out: Float[Array, "g r c e"]) -> Float[Array, "c h e"]:
+    return jnp.moveaxis(out, 2, 0).reshape(out.shape[2], -1, out.shape[3])
 
 
-def _attended(out: Float[Array, "n g r c e"], visible: Int[Array, "..."], query: Side, value: Array) -> Attended:
-    out, visible = _by_token(out)[: len(query.vector)], visible.reshape(-1)[: len(query.vector)]
+def _attended(out: Float[Array, "n c h e"], visible: Int[Array, "..."], query: Side, value: Array) -> Attended:
+    rows = len(query.vector)
+    out, visible = out.reshape(-1, *out.shape[2:])[:rows], visible.reshape(-1)[:rows]
     if query.valid is not None:
         out, visible = jnp.where(query.valid[:, None, None], out, 0), jnp.where(query.valid, visible, 0)
     counted = jnp.broadcast_to(visible.astype(jnp.int32)[:, None], out.shape[:2])
