@@ -8,7 +8,9 @@ _HOMES = {
     "Favor": "jattn.parts.features.favor",
     "Feature": "jattn.parts.features",
     "Generalized": "jattn.parts.features.generalized",
+    "Identity": "jattn.parts.features.identity",
     "Projection": "jattn.parts.features.projections",
+    "Swish": "jattn.parts.features.swish",
     "Trigonometric": "jattn.parts.features.trigonometric",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

@@ -15,12 +15,16 @@ Given = dict[str, list[str]]
 
 
 class Field(typing.NamedTuple):
-    """One option: its name on the command line, its type, its value now, and the slot that it chooses from, if any."""
+    """One option: its name on the command line, its type, its value now, and the slot that it chooses from, if any.
+
+    `of` is the class that has it, whose docstring says what it does.
+    """
 
     name: str
     kind: Any
     value: Any
     slot: type | None
+    of: type
 
 
 def given(argv: Sequence[str]) -> Given:
@@ -121,7 +125,10 @@ def kind_words(kind: Any) -> str:
 
 
 def page(command: str, sentence: str, held: Sequence[Any]) -> str:
-    """The help of a command: every option of what is held, a group for each object that has some."""
+    """The help of a command: every option of what is held, a group for each object that has some, with what it says.
+
+    `sentence` opens the page and is not said again.
+    """
     import jsonargparse
 
     parser = jsonargparse.ArgumentParser(prog=f"jattn {command}", usage="%(prog)s [--option value ...]")
@@ -131,7 +138,8 @@ def page(command: str, sentence: str, held: Sequence[Any]) -> str:
         for field in fields(each):
             title = field.name.rpartition(".")[0] or type(each).__name__.lower()
             if title not in groups:
-                groups[title] = parser.add_argument_group(title)
+                told = field.of.__doc__
+                groups[title] = parser.add_argument_group(title, None if told == sentence else told)
             names = _names(field.slot) if field.slot else ""
             # help strings are %-formats; a destination with dots would nest an option under its own part
             groups[title].add_argument(
@@ -160,7 +168,7 @@ def _own(held: Any, path: str) -> Iterator[Field]:
     for field in dataclasses.fields(held):
         kind = kinds[field.name]
         name = f"{path}.{field.name}" if path else field.name
-        yield Field(name, kind, getattr(held, field.name), _slot(kind))
+        yield Field(name, kind, getattr(held, field.name), _slot(kind), type(held))
 
 
 def _deeper(value: Any, found: Given, path: str) -> Any:

@@ -32,6 +32,11 @@ def command(held: Plan, found: dict, asks: bool) -> int:
     choose, paper, fits = (options.bare(found, name) for name in ("choose", "paper", "fit"))
     own = {field.name for field in dataclasses.fields(held)}
     chosen = options.build(held, {name: words for name, words in found.items() if name in own})
+    if chosen.topology and "devices" in found:
+        raise ValueError(
+            f"--devices are simulated where no chips are named, got {chosen.devices} beside --topology "
+            f"{chosen.topology}; leave one out."
+        )
     if (choose or paper or fits) and not chosen.topology:
         raise ValueError("--choose, --paper and --fit need the chips, got no --topology; add one such as v5e:16x16.")
     if paper and fits:

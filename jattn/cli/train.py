@@ -11,7 +11,11 @@ from jattn.cli import runs
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """Who trains one run together: the address of host 0, or `auto`, how many there are, and which of them this is."""
+    """Hosts that train one run together, each by the same command.
+
+    `coordinator` is HOST:PORT of host 0, or auto on a TPU pod and in Slurm, which know the hosts; `count` is how many
+    there are, and `number` which of them this is, from 0.
+    """
 
     coordinator: str | None = None
     count: int | None = None

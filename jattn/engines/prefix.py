@@ -250,6 +250,11 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
     decay = jnp.asarray(decay, kind)
     decay = jnp.broadcast_to(decay, (tokens, *decay.shape)) if decay.ndim == 1 else decay
     decay = decay[..., None] if decay.ndim == 2 else decay
+    if decay.shape[-1] not in (1, held.shape[-1]):
+        raise ValueError(
+            f"A decay has one number for a head, or one for each of its {held.shape[-1]} features, got "
+            f"{decay.shape[-1]}; take a feature as wide as keys are, or a decay by head."
+        )
     if key.valid is not None:
         decay = jnp.where(key.valid[:, None, None], decay, 0)
     scale = jnp.zeros((tokens, key_heads), kind) if scale is None else scale

@@ -17,12 +17,15 @@ from jattn.layers.flow import Flow, Places, for_layer
 Make = Callable[[nnx.Rngs], nnx.Module]
 Remat = Literal["none", "block"]
 
+# repeats side by side take seconds each to compile: on CPU more than these go through a loop
+MANY = 16
+
 
 class Stack(nnx.Module):
     """`first`, then `repeat` `depth` times over, then `last`; each entry makes one block from `nnx.Rngs`.
 
     `remat="block"` recomputes each block in the backward pass. `layers_at_once` is how many repeats are compiled side
-    by side; None is all of them on CPU, where a loop costs more than it saves, and 1 elsewhere.
+    by side; None is all of them on CPU unless there are many, since a loop costs time there, and 1 elsewhere.
     """
 
     def __init__(
@@ -122,7 +125,7 @@ class Stack(nnx.Module):
             )
             return (x, shared), found
 
-        at_once = self.layers_at_once or (self.depth if platform() == "cpu" else 1)
+        at_once = self.layers_at_once or (self.depth if platform() == "cpu" and self.depth <= MANY else 1)
         if at_once < self.depth:
             (x, shared), found = lax.scan(
                 period, (x, flow.shared), (stacked, jnp.arange(self.depth)), unroll=at_once

@@ -11,6 +11,7 @@ import jax
 
 from jattn.benchmarks import compilers
 from jattn.layers.axes import Axes
+from jattn.models.encoder_decoder import EncoderDecoderConfig
 from jattn.planning import program, roofline, saved
 from jattn.planning.chips import Topology
 from jattn.planning.roofline import Times
@@ -81,7 +82,7 @@ def plan(run: Run, mesh: Mesh | None = None, topology: str | None = None) -> Pla
         sizes, axes = run.mesh.over(len(devices)), sharding.axes(run.mesh)
         shapes = state.shapes(run)
         with jax.set_mesh(axes.mesh) if axes else contextlib.nullcontext():
-            lowered = training_step(run).lower(shapes, saved.tokens(run, run.batch))
+            lowered = training_step(run).lower(shapes, saved.batch(run, run.batch))
         made = _compiled(lowered, topology)
         kept = saved.saved(run)
     read = program.read(made.as_text(), sizes)
@@ -111,9 +112,9 @@ def plan(run: Run, mesh: Mesh | None = None, topology: str | None = None) -> Pla
 
 
 def estimate(run: Run, topology: str, mesh: Mesh | None = None) -> Plan:
-    """The same from shapes alone, without any compiler; the state is exact, all else a roofline of a plain decoder.
+    """The same from shapes alone, without any compiler; the state is exact, all else a roofline of plain blocks.
 
-    Raises ValueError for a mesh that does not divide the run.
+    Raises ValueError for a mesh that does not divide the run, and for an encoder-decoder.
     """
     there = Topology.of(topology)
     sizes = (run.mesh if mesh is None else mesh).over(there.count)
@@ -147,10 +148,15 @@ def estimate(run: Run, topology: str, mesh: Mesh | None = None) -> Plan:
 
 
 def check(run: Run, axes: Axes) -> None:
-    """Refuses heads and tokens that the mesh does not divide, which else tracing would."""
+    """Refuses heads and tokens that the mesh does not divide, which else tracing would, and what has no roofline."""
+    if isinstance(run.model, EncoderDecoderConfig):
+        raise ValueError(
+            "Shapes alone tell of models with one stack of blocks, got an encoder-decoder; let the compiler plan it, "
+            "without --paper, --choose and --fit."
+        )
     dims = run.model.projection.dims(run.model.width, run.model.heads, run.model.depth)
     for name, what, size in (
-        ("heads", "heads", dims.heads), ("heads", "key heads", dims.key_heads), ("time", "tokens", run.context),
+        ("heads", "heads", dims.heads), ("heads", "key heads", dims.key_heads), ("time", "tokens", run.tokens),
     ):  # fmt: skip
         if size % (parts := axes.parts(name)):
             raise ValueError(

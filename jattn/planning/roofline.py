@@ -1,4 +1,4 @@
-"""What a training step takes at least: products, exchanges and memory of a decoder from its shapes, and their time.
+"""What a training step takes at least: products, exchanges and memory of a model from its shapes, and their time.
 
 Source: Austin et al., "How to Scale Your Model", 2025, jax-ml.github.io/scaling-book, parts 1 (times overlap at best,
 add up at worst), 3 (gathers and sums over rings), 4 (products of a transformer) and 5 (what data, fsdp and tensor axes
@@ -15,7 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattn.engines import ring, tiles, zigzag
+from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
+from jattn.models.encoder_decoder import EncoderDecoderConfig
+from jattn.models.vision_transformer import VisionTransformerConfig
 from jattn.part import Place, Span
 from jattn.parts.masks import Mask
 from jattn.planning.chips import Topology
@@ -72,30 +75,50 @@ def times(flops: float, moved: float, collectives: Mapping[Collective, int], top
     return Times(flops / chip.flops, moved / chip.bandwidth, communication(collectives, topology))
 
 
-@functools.cache
+def masks(run: Run) -> tuple[Mask, ...]:
+    """Of the attentions in one layer; of an encoder-decoder the target's own, the source's, and that across."""
+    model = run.model
+    if isinstance(model, EncoderDecoderConfig):
+        return tuple(map(_mask, (model.attention, model.source_attention, model.cross_attention)))
+    return (_mask(model.attention),)
+
+
+def rows(run: Run) -> int:
+    """Of an example's tokens, how many the head reads: one where they are pooled for its class."""
+    return run.tokens if getattr(run.model, "classes", None) is None else 1
+
+
 def dealt(run: Run, parts: int) -> np.ndarray:
     """The chunks of an example's tokens, all of one length, that each of so many devices has in a ring."""
-    heads, length = run.model.heads, run.context // parts
-    place = Place(np.arange(heads), heads, heads, 0, 0)
-    if ring.deals(_mask(run), place, (length, length), parts):
-        return zigzag.dealt(parts)
-    return np.arange(parts)[:, None]
+    return _dealt(run, _mask(run.model.attention), parts)
 
 
 @functools.cache
+def _dealt(run: Run, mask: Mask, parts: int) -> np.ndarray:
+    heads, length = run.model.heads, run.tokens // parts
+    place = Place(np.arange(heads), heads, heads, 0, 0)
+    return zigzag.dealt(parts) if ring.deals(mask, place, (length, length), parts) else np.arange(parts)[:, None]
+
+
 def seen(run: Run, parts: int, side: int) -> float:
     """Pairs of an example's queries and keys in tiles of which some are seen, on the busiest of so many devices.
 
-    Keys go round a ring, and in each turn all wait for the device with most of them to see.
+    Keys go round a ring, and in each turn all wait for the device with most of them to see. They are those of all
+    attentions in a layer, the source of an encoder-decoder as long as its target.
     """
-    chunks = dealt(run, parts)
-    length = run.context // chunks.size
+    return sum(_seen(run, mask, parts, side) for mask in masks(run))
+
+
+@functools.cache
+def _seen(run: Run, mask: Mask, parts: int, side: int) -> float:
+    chunks = _dealt(run, mask, parts)
+    length = run.tokens // chunks.size
     starts = (np.arange(chunks.size)[:, None] * length + np.arange(0, length, side)[None]).ravel()
     lasts = np.minimum(starts + side, (starts // length + 1) * length) - 1
     heads = run.model.heads
     place = Place(np.arange(heads)[:, None, None], heads, heads, 0, 0)
-    query, key = Span(starts[:, None], lasts[:, None], run.context), Span(starts[None], lasts[None], run.context)
-    some, _ = _mask(run).reach(query, key, place)
+    query, key = Span(starts[:, None], lasts[:, None], run.tokens), Span(starts[None], lasts[None], run.tokens)
+    some, _ = mask.reach(query, key, place)
     live = np.broadcast_to(some, (heads, len(starts), len(starts))).mean(0)
     pairs = live * (lasts - starts + 1)[:, None] * (lasts - starts + 1)[None]
     between = pairs.reshape(chunks.size, -1, chunks.size, len(starts) // chunks.size).sum((1, 3))
@@ -104,13 +127,12 @@ def seen(run: Run, parts: int, side: int) -> float:
     return float(sum(work[me, me - turn].max() for turn in range(parts)))
 
 
-def _mask(run: Run) -> Mask:
-    if not isinstance(run.model.attention, Attention):
+def _mask(attention: Mechanism) -> Mask:
+    if not isinstance(attention, Attention):
         raise ValueError(
-            f"A plan counts what a mask lets rows see, got {type(run.model.attention).__name__}; plan a run of "
-            f"Attention."
+            f"A plan counts what a mask lets rows see, got {type(attention).__name__}; plan a run of Attention."
         )
-    return run.model.attention.mask
+    return attention.mask
 
 
 def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
@@ -120,7 +142,7 @@ def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
     passes = forward * (2 if run.remat == "block" else 1) + gradient
     examples = run.batch / sizes["data"] / sizes["fsdp"]
     heads = dims.heads / sizes["tensor"]
-    length = run.context // dealt(run, sizes["context"]).size
+    length = run.tokens // dealt(run, sizes["context"]).size
     with jax.default_device(platform):
         side, block = max(tiles.tile_sizes(length, length)), tiles.sizes().block
     # where a mask is known when a program is traced, which it is not in a ring, tiles are visited by blocks
@@ -129,7 +151,10 @@ def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
 
 
 class Weights(NamedTuple):
-    """Numbers of a decoder's matrices: those of one layer, on average, of the embedding and of the head."""
+    """Numbers of a model's matrices: those of one layer, on average, of the embedding and of the head.
+
+    Patches of an image go through a matrix where words are looked up. An encoder-decoder's layer is one of each side.
+    """
 
     layer: float
     embedding: int
@@ -142,8 +167,26 @@ class Weights(NamedTuple):
         dims = model.projection.dims(model.width, model.heads, model.depth)
         queries = dims.heads * (dims.key_width + dims.value_width)
         keys = dims.key_heads * dims.key_width + dims.value_heads * dims.value_width
-        table = model.width * model.vocabulary
-        return Weights(model.width * (queries + keys + sum(_feed_forward(run))), table, table)
+        attentions, sides = len(masks(run)), 2 if isinstance(model, EncoderDecoderConfig) else 1
+        layer = model.width * (attentions * (queries + keys) + sides * sum(_feed_forward(run)))
+        return Weights(layer, model.width * sides * _features(run), model.width * _choices(run))
+
+
+def _features(run: Run) -> int:
+    """What a token may be, as a word, or how many numbers a patch has."""
+    model = run.model
+    return model.patch**2 * model.channels if isinstance(model, VisionTransformerConfig) else model.vocabulary
+
+
+def _choices(run: Run) -> int:
+    return getattr(run.model, "classes", None) or run.model.vocabulary
+
+
+def _patches(run: Run) -> float:
+    """Products of the patches with their matrix, forward, and of the matrix's gradient: pixels need none."""
+    if not isinstance(run.model, VisionTransformerConfig):
+        return 0.0
+    return 4.0 * run.batch * (run.model.image // run.model.patch) ** 2 * Weights.of(run).embedding
 
 
 def _feed_forward(run: Run) -> tuple[float, ...]:
@@ -156,21 +199,23 @@ def _feed_forward(run: Run) -> tuple[float, ...]:
 def model_flops(run: Run) -> float:
     """Products that the model itself asks for in a step, on all devices: nothing computed again, no pair unseen."""
     weights, dims = Weights.of(run), run.model.projection.dims(run.model.width, run.model.heads, run.model.depth)
-    tokens = run.batch * run.context
-    matrices = run.model.depth * weights.layer + weights.head
-    pairs = run.batch * run.model.depth * dims.heads * seen(run, 1, -(-run.context // FINE))
-    return 6.0 * matrices * tokens + 6.0 * (dims.key_width + dims.value_width) * pairs
+    read = run.model.depth * weights.layer * run.tokens + weights.head * rows(run)
+    pairs = run.batch * run.model.depth * dims.heads * seen(run, 1, -(-run.tokens // FINE))
+    return 6.0 * run.batch * read + 6.0 * (dims.key_width + dims.value_width) * pairs + _patches(run)
 
 
 def flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
     """Products of a step on the busiest device, what is recomputed included."""
     weights = Weights.of(run)
-    tokens = run.batch * run.context / sizes["data"] / sizes["fsdp"] / sizes["context"]
+    examples = run.batch / sizes["data"] / sizes["fsdp"]
     # of a block that is computed again nothing needs the last product
     last = run.model.width * _feed_forward(run)[-1]
     again = weights.layer - last if run.remat == "block" else 0
-    each = run.model.depth * (3 * weights.layer + again) + 3 * weights.head
-    return 2.0 * each * tokens / sizes["tensor"] + attention_flops(run, sizes, platform)
+    layers = run.model.depth * (3 * weights.layer + again) * run.tokens / sizes["context"]
+    # classes are few, and no device has a part of them
+    head = 3 * weights.head * (run.tokens / sizes["context"] if rows(run) > 1 else sizes["tensor"])
+    patches = _patches(run) / run.batch * examples / sizes["context"]
+    return 2.0 * (layers + head) * examples / sizes["tensor"] + patches + attention_flops(run, sizes, platform)
 
 
 def collectives(run: Run, sizes: Mapping[str, int]) -> Counter:
@@ -189,19 +234,24 @@ def collectives(run: Run, sizes: Mapping[str, int]) -> Counter:
             found[Collective(kind, (axis,), devices, round(size))] += count
 
     pieces, depth = run.accumulate, model.depth
-    for matrix, count in ((weights.layer, depth), (weights.head, 1), (weights.embedding, 1)):
-        share = matrix / tensor * item
+    words, pooled = not isinstance(model, VisionTransformerConfig), rows(run) == 1
+    for matrix, count, parts in (
+        (weights.layer, depth, tensor),
+        (weights.head, 1, 1 if pooled else tensor),
+        (weights.embedding, 1, tensor if words else 1),
+    ):
+        share = matrix / parts * item
         # for the forward pass and for the gradient; the table of the embedding and that of the head once each
         add("all-gather", "fsdp", fsdp, share, pieces * count * (2 if count == depth and depth > 1 else 1))
         add("reduce-scatter", "fsdp", fsdp, share, pieces * count)
         for axis, devices in (("data", data), ("context", context)):
             add("all-reduce", axis, devices, share / fsdp, pieces * count)
     examples = run.batch / pieces / data / fsdp
-    stream = examples * run.context / context * model.width * item
+    stream = examples * run.tokens / context * model.width * item
     # looked up, after each half of a block, of which the second is not computed again, and backward; the head's is wide
-    add("all-reduce", "tensor", tensor, stream, pieces * (depth * (5 if run.remat == "block" else 4) + 1))
-    add("all-reduce", "tensor", tensor, stream / item * WIDE, pieces)
-    tokens = examples * run.context / context / tensor
+    add("all-reduce", "tensor", tensor, stream, pieces * (depth * (5 if run.remat == "block" else 4) + words))
+    add("all-reduce", "tensor", tensor, 0 if pooled else stream / item * WIDE, pieces)
+    tokens = examples * run.tokens / context / tensor
     keys = tokens * (dims.key_heads * dims.key_width + dims.value_heads * dims.value_width)
     turns = pieces * depth * context
     forwards = 2 if run.remat == "block" else 1
@@ -228,12 +278,13 @@ def saved(run: Run, sizes: Mapping[str, int]) -> float:
     """Bytes that a device keeps between the passes, and the most that it makes beside: an estimate from shapes."""
     model, item = run.model, jnp.dtype(run.dtype).itemsize
     dims = model.projection.dims(model.width, model.heads, model.depth)
-    tokens = run.batch / run.accumulate * run.context / sizes["data"] / sizes["fsdp"] / sizes["context"]
+    examples = run.batch / run.accumulate / sizes["data"] / sizes["fsdp"]
+    tokens = examples * run.tokens / sizes["context"]
     stream = tokens * model.width * item
     heads = (dims.heads + dims.key_heads) * (dims.key_width + dims.value_width)
     inside = tokens * (heads + sum(_feed_forward(run))) / sizes["tensor"] * item + 4 * stream
     layers = model.depth * stream + inside if run.remat == "block" else model.depth * inside
     # log-softmax and its gradient hold what the logits hold
-    logits = 2 * tokens * model.vocabulary / sizes["tensor"] * WIDE
+    logits = 2 * (tokens / sizes["tensor"] if rows(run) > 1 else examples) * _choices(run) * WIDE
     gathered = 2 * Weights.of(run).layer / sizes["tensor"] * item
     return layers + logits + gathered

@@ -11,7 +11,7 @@ from jattn.training.run import Run
 
 
 def saved(run: Run) -> int:
-    """Beside params, buffers and tokens; of one piece, where the run cuts its batch into several.
+    """Beside params, buffers and examples; of one piece, where the run cuts its batch into several.
 
     Nothing runs. The compiler decides which device keeps which part, as it does in the whole step.
     """
@@ -23,9 +23,9 @@ def saved(run: Run) -> int:
 
         return jax.tree.leaves(jax.vjp(loss_of, params, has_aux=True)[1])
 
-    batch = tokens(run, run.batch // run.accumulate)
+    piece = batch(run, run.batch // run.accumulate)
     with jax.set_mesh(axes.mesh) if axes else contextlib.nullcontext():
-        traced = jax.jit(kept).trace(shapes.params, shapes.buffers, batch, jax.eval_shape(jax.random.key, 0))
+        traced = jax.jit(kept).trace(shapes.params, shapes.buffers, piece, jax.eval_shape(jax.random.key, 0))
         places = traced.lower().compile().output_shardings
     # weights that the gradient reads as they are take no more room
     given = {id(x) for x in traced.jaxpr.jaxpr.invars}
@@ -34,8 +34,9 @@ def saved(run: Run) -> int:
     return sum(math.prod(place.shard_shape(x.shape)) * x.dtype.itemsize for mine, x, place in found if mine)
 
 
-def tokens(run: Run, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """So many windows of tokens, as they lie on the run's mesh."""
+def batch(run: Run, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """So many examples of the run's source, as they lie on its mesh; none is read."""
     axes = sharding.axes(run.mesh)
     place = axes.sharding("batch") if axes else sharding.alone()
-    return {"tokens": jax.ShapeDtypeStruct((examples, run.context + 1), "int32", sharding=place)}
+    shapes = {name: ((examples, *each.shape), each.dtype) for name, each in run.source.outline(run.context).items()}
+    return {name: jax.ShapeDtypeStruct(*each, sharding=place) for name, each in shapes.items()}

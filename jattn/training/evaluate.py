@@ -61,18 +61,6 @@ def means_on(
     return {name: total / count for name, total in totals.items()}
 
 
-def loss_on(
-    score: Score,
-    variables: Variables,
-    examples: Examples,
-    numbers: Iterable[int],
-    size: int,
-    place: NamedSharding | None = None,
-) -> float:
-    """The mean loss of what is scored in the examples with these numbers, in nats."""
-    return means_on(score, variables, examples, numbers, size, place)["loss"]
-
-
 def _read(examples: Examples, numbers: list[int], rows: Sequence[int]) -> dict[str, np.ndarray]:
     """These rows of a call; it is filled up with examples that do not count, so that one shape is compiled."""
     chosen = {row: examples[numbers[row]] for row in rows if row < len(numbers)}
@@ -103,7 +91,7 @@ def whole(examples: Examples) -> Sequence[int]:
 def held_out_loss(run: Run, variables: Variables) -> float:
     """The loss on all that is held out, or on the windows that stand for it."""
     examples = run.source.held_out(run.context)
-    return loss_on(scorer(run), variables, examples, whole(examples), batch_size(run, examples))
+    return means_on(scorer(run), variables, examples, whole(examples), batch_size(run, examples))["loss"]
 
 
 def sample(run: Run, examples: Examples) -> list[int]:

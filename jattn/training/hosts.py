@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-import hashlib
 import json
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,12 +26,14 @@ from jattn.training.stopping import Stopping
 SILENCE_SECONDS = 30
 # for so long a share may hide a new file from other hosts
 SHARED_SECONDS = 60
-# of what hosts tell one another at a time
-LONGEST_BYTES = 2048
+# what hosts tell one another is filled up to a multiple of this: few lengths are few programs
+PIECE_BYTES = 2048
 
 
 def begin(coordinator: str, count: int | None, number: int | None) -> None:
     """Joins the hosts of a run, before any device is touched; `auto` asks the TPU pod or Slurm who they are."""
+    if number == 0:
+        _check_free(coordinator)
     # of the platforms the CPU alone has a choice
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # its handler of SIGTERM would leave a host that hangs deaf to it
@@ -60,6 +62,20 @@ def begin(coordinator: str, count: int | None, number: int | None) -> None:
         ) from None
 
 
+def _check_free(coordinator: str) -> None:
+    port = int(coordinator.rpartition(":")[2])
+    with socket.socket() as probe:
+        # of a run that has just ended the port is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise OSError(
+                f"--hosts.coordinator must name a port that host 0 can open, got {port}: {error.strerror}; name "
+                f"another, on every host."
+            ) from None
+
+
 def end() -> None:
     """Leaves the other hosts, once all are done."""
     if several():
@@ -80,8 +96,10 @@ def words(own: str) -> list[str]:
     """What each host says, by its number; every host must ask."""
     if not several():
         return [own]
-    said = np.frombuffer(own.encode()[:LONGEST_BYTES].ljust(LONGEST_BYTES, b"\0"), np.uint8)
-    return [bytes(each).rstrip(b"\0").decode(errors="ignore") for each in multihost_utils.process_allgather(said)]
+    longest = int(multihost_utils.process_allgather(np.array(len(own.encode()))).max())
+    size = -(-max(1, longest) // PIECE_BYTES) * PIECE_BYTES
+    said = np.frombuffer(own.encode().ljust(size, b"\0"), np.uint8)
+    return [bytes(each).rstrip(b"\0").decode() for each in multihost_utils.process_allgather(said)]
 
 
 def same(value: Any) -> Any:
@@ -152,12 +170,14 @@ def check(run: Run, axes: Axes | None) -> None:
     """Refuses hosts that hold other runs, a mesh that leaves a host out, and data of too few shards."""
     if not several():
         return
-    found = words(hashlib.sha256(run.to_json().encode()).hexdigest())
-    if other := [number for number, each in enumerate(found) if each != found[0]]:
-        raise ValueError(
-            f"Hosts must hold one run, got another on host {other[0]} than on host 0; give all the same options but "
-            f"--hosts.number."
-        )
+    first, *others = (json.loads(each) for each in words(run.to_json()))
+    for number, other in enumerate(others, 1):
+        if differs := differing(first, other):
+            option, here, there = differs
+            raise ValueError(
+                f"Hosts must hold one run, got {option} {here} on host 0 and {there} on host {number}; give all the "
+                f"same options but --hosts.number."
+            )
     hosts = jax.process_count()
     held = 0 if axes is None else len({device.process_index for device in axes.mesh.devices.flat})
     if held < hosts:
@@ -172,6 +192,19 @@ def check(run: Run, axes: Axes | None) -> None:
             f"A data set must have a shard for each of the {hosts} hosts, got {shards}; prepare it in more shards, or "
             f"train on fewer hosts."
         )
+
+
+def differing(one: Any, other: Any, option: str = "--") -> tuple[str, str, str] | None:
+    """The first option in which plain data of two runs differ, as a command line names it, and its two values."""
+    if isinstance(one, dict) and isinstance(other, dict) and one["name"] == other["name"]:
+        for name, value in one.items():
+            path = f"{option}.{name}" if option != "--" else f"--{name}"
+            if found := differing(value, other.get(name), path.replace("_", "-")):
+                return found
+        return None
+    if one == other:
+        return None
+    return option, *(str(value["name"] if isinstance(value, dict) else value) for value in (one, other))
 
 
 def rows(batch: int, place: NamedSharding) -> list[int]:

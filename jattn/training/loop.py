@@ -151,24 +151,26 @@ class Training:
             print(repr(self.run), flush=True)
         if first and hosts.first():
             print(f"goes on after step {first:,} of {self.run.steps:,}", flush=True)
+        if hosts.first() and (told := sharding.spare(self.run.mesh)):
+            print(told, flush=True)
         with Stopping() as stopping:
-            held_out_loss = self.steps(reached, hosts.Asked(stopping))
+            held_out = self.steps(reached, hosts.Asked(stopping))
         shown = None
         with hosts.together():
             if hosts.first():
                 rows = metrics.read(self.directory)
                 plots.draw(rows, self.directory, self.run)
                 last = [row["loss"] for row in rows[-max(1, len(rows) // 20) :]]
-                shown = float(np.mean(last)), rows[-1]["heldout_loss"] if held_out_loss is None else held_out_loss
+                shown = float(np.mean(last)), rows[-1]["heldout_loss"] if held_out is None else held_out["loss"]
         train_loss, held_out_loss = hosts.same(shown)
         seconds = time.perf_counter() - start
         return Summary(self.run, self.directory, train_loss, held_out_loss, seconds, first)
 
-    def steps(self, reached: Restored, asked: hosts.Asked) -> float | None:
-        """Takes every step that is left; gives the held-out loss after the last one, None where none was left."""
+    def steps(self, reached: Restored, asked: hosts.Asked) -> dict[str, float] | None:
+        """Takes every step that is left; gives what is held out after the last one, None where none was left."""
         train_state, last = reached.state, self.run.steps
         first = int(train_state.step)
-        held_out_loss = pending = None
+        held_out = pending = None
         coming = stream(self.batches, reached.example // self.run.batch, self.workers)
         with (
             checkpoint.Saver(self.directory, self.run) as saver,
@@ -178,12 +180,12 @@ class Training:
         ):
             if first and self._evaluates(first) and self._unevaluated():
                 # its process was stopped while it evaluated
-                held_out_loss = self._evaluate(train_state, bar, asked)
-                if held_out_loss is not None and writer:
-                    row = metrics.evaluated(metrics.read(self.directory)[-1], held_out_loss)
+                held_out = self._evaluate(train_state, bar, asked)
+                if held_out is not None and writer:
+                    row = metrics.evaluated(metrics.read(self.directory)[-1], held_out)
                     writer.amend(row)
                     if events:
-                        events.write({name: row[name] for name in ("step", "heldout_loss")})
+                        events.write({name: row[name] for name in ("step", *map(metrics.held_out_name, held_out))})
             self.clock = (time.perf_counter(),) * 2
             stops = asked()
             for number in range(first + 1, last + 1) if not stops else ():
@@ -198,8 +200,8 @@ class Training:
                     # read first: what is no number must not be saved over a good state
                     rate = self._read(*pending, steps=2)
                     metrics.learned(number, bool(state.finite(train_state.params)), self.directory)
-                    held_out_loss = self._evaluate(train_state, bar, asked) if evaluates else None
-                    self._keep((writer, events), bar, *pending, rate, held_out_loss)
+                    held_out = self._evaluate(train_state, bar, asked) if evaluates else None
+                    self._keep((writer, events), bar, *pending, rate, held_out)
                     pending = None
                     # asked once: a signal may come between two looks
                     stops = asked()
@@ -212,13 +214,13 @@ class Training:
                     self.clock = (time.perf_counter(),) * 2
                 saver.check()
         reached = int(train_state.step)
-        if stops and (reached < last or held_out_loss is None):
+        if stops and (reached < last or held_out is None):
             more = " and its --hosts options, on every host" if hosts.several() else ""
             raise KeyboardInterrupt(
                 f"Stopped after step {reached} of {last}, which is saved; go on with "
                 f"jattn train --resume {self.directory}{more}."
             )
-        return held_out_loss
+        return held_out
 
     def _unevaluated(self) -> bool:
         with hosts.together():
@@ -254,16 +256,16 @@ class Training:
         number: int,
         shown: Metrics,
         tokens_per_second: float,
-        held_out_loss: float | None,
+        held_out: dict[str, float] | None,
     ) -> None:
-        row = metrics.row(number, shown, tokens_per_second, held_out_loss)
+        row = metrics.row(number, shown, tokens_per_second, held_out)
         for writer in filter(None, writers):
             writer.write(row)
         bar.update()
         bar.set_postfix(loss=f"{float(shown.loss):.3f}", refresh=False)
 
-    def _evaluate(self, train_state: TrainState, bar: tqdm, asked: hosts.Asked) -> float | None:
-        """The held-out loss: of a sample during training, of all that is scored after the last; None if stopped."""
+    def _evaluate(self, train_state: TrainState, bar: tqdm, asked: hosts.Asked) -> dict[str, float] | None:
+        """Means of what is held out: of a sample during training, of all scored after the last; None if stopped."""
         whole = int(train_state.step) == self.run.steps
         bar.set_description("held-out loss, at the end" if whole else "held-out loss")
         numbers = evaluate.whole(self.held_out) if whole else self.sample
@@ -276,11 +278,12 @@ class Training:
             return self.score(*arguments)
 
         try:
-            loss = evaluate.loss_on(score, variables, self.held_out, numbers, size, self.place)
+            means = evaluate.means_on(score, variables, self.held_out, numbers, size, self.place)
         except _Stopped:
             return None
         bar.set_description("")
-        return metrics.finite(int(train_state.step), loss, self.directory, "held-out loss")
+        metrics.finite(int(train_state.step), means["loss"], self.directory, "held-out loss")
+        return means
 
 
 class _Stopped(Exception):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,9 @@ FILE = "metrics.jsonl"
 DIGITS = 7
 
 
-def row(step: int, metrics: Metrics, tokens_per_second: float, held_out_loss: float | None) -> dict[str, Any]:
-    """One step as plain data; `entropy` is a list of layers, each a list of heads."""
-    shown = {"step": step, "loss": _number(metrics.loss)}
-    if held_out_loss is not None:
-        shown["heldout_loss"] = _number(held_out_loss)
+def row(step: int, metrics: Metrics, tokens_per_second: float, held_out: Mapping[str, float] | None) -> dict[str, Any]:
+    """One step as plain data; `held_out` is what an evaluation found; `entropy` a list of layers, each of heads."""
+    shown = {"step": step, "loss": _number(metrics.loss)} | _held_out(held_out or {})
     shown["learning_rate"] = _number(metrics.learning_rate)
     shown["gradient_norm"] = _number(metrics.gradient_norm)
     shown["tokens_per_second"] = round(tokens_per_second)
@@ -30,9 +29,18 @@ def row(step: int, metrics: Metrics, tokens_per_second: float, held_out_loss: fl
     return shown
 
 
-def evaluated(row: dict[str, Any], held_out_loss: float) -> dict[str, Any]:
+def evaluated(row: dict[str, Any], held_out: Mapping[str, float]) -> dict[str, Any]:
     """A row that was written before its evaluation, with what that gave."""
-    return {"step": row["step"], "loss": row["loss"], "heldout_loss": _number(held_out_loss)} | row
+    return {"step": row["step"], "loss": row["loss"]} | _held_out(held_out) | row
+
+
+def _held_out(means: Mapping[str, float]) -> dict[str, float]:
+    return {held_out_name(name): _number(value) for name, value in means.items()}
+
+
+def held_out_name(name: str) -> str:
+    """What a row calls the mean of what is held out."""
+    return f"heldout_{name}"
 
 
 def _number(value: Any) -> float:

@@ -21,6 +21,10 @@ COLUMNS = 4
 # beyond so many heads a legend hides the lines
 LEGEND_HEADS = 8
 MAP_COLUMNS = 300
+# of more layers some are shown, evenly spread; every panel takes a quarter of a second
+PANELS = 24
+# the most inches of a map of all heads, and the most layers that lines part
+HIGHEST, PARTED = 24, 48
 
 
 def smoothed(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, " n"]:
@@ -50,19 +54,20 @@ def loss_figure(rows: list[dict[str, Any]], unit: str) -> Figure:
 
 
 def entropy_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
-    """A panel a layer, a line a head; None where no head has weights."""
+    """A panel a layer, of many layers `PANELS` evenly spread, and a line a head; None where no head has weights."""
     shown = [row for row in rows if row.get("entropy")]
     if not shown:
         return None
     steps = [row["step"] for row in shown]
     entropy = np.array([row["entropy"] for row in shown])
     _, layers, heads = entropy.shape
-    columns = min(COLUMNS, layers)
-    lines = -(-layers // columns)
+    drawn = np.unique(np.linspace(0, layers - 1, min(PANELS, layers)).round().astype(int))
+    columns = min(COLUMNS, len(drawn))
+    lines = -(-len(drawn) // columns)
     figure = Figure(figsize=(3.4 * columns + 0.6, 2.8 * lines + 0.4), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
     width = max(1, round(SMOOTHED * len(shown)))
-    for layer, axes in zip(range(layers), panels, strict=False):
+    for layer, axes in zip(drawn, panels, strict=False):
         for head in range(heads):
             axes.plot(steps, smoothed(entropy[:, layer, head], width), linewidth=1, label=f"head {head}")
         axes.axhline(math.log(context), color="gray", linestyle="--", linewidth=1, label=f"log({context})")
@@ -70,7 +75,7 @@ def entropy_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
         axes.grid(alpha=0.3)
     if heads <= LEGEND_HEADS:
         figure.axes[0].legend(fontsize="small")
-    for axes in figure.axes[layers:]:
+    for axes in figure.axes[len(drawn) :]:
         axes.set_visible(False)
     figure.axes[0].set_ylim(bottom=0)
     figure.supxlabel("step")
@@ -88,7 +93,7 @@ def heads_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
     # means over equal shares of the steps: a picture has no more columns than that
     columns = np.array_split(np.arange(count), min(count, MAP_COLUMNS))
     means = np.stack([entropy[some].mean(0).reshape(-1) for some in columns], 1)
-    figure = Figure(figsize=(9, 1.8 + 0.16 * max(12, layers * heads)), layout="constrained")
+    figure = Figure(figsize=(9, min(HIGHEST, 1.8 + 0.16 * max(12, layers * heads))), layout="constrained")
     over_training, after = figure.subplots(1, 2, width_ratios=(3, 1))
     ends = shown[0]["step"] - 0.5, shown[-1]["step"] + 0.5
     # rows that see later tokens too have entropies above it
@@ -97,9 +102,9 @@ def heads_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
         means, aspect="auto", interpolation="nearest", vmin=0, vmax=most,
         extent=(*ends, layers * heads, 0),
     )  # fmt: skip
-    places = heads * (np.arange(layers) + 0.5)
-    over_training.set(xlabel="step", ylabel="layer", yticks=places, yticklabels=range(layers))
-    for line in heads * np.arange(1, layers):
+    named = np.arange(0, layers, -(-layers // PARTED))
+    over_training.set(xlabel="step", ylabel="layer", yticks=heads * (named + 0.5), yticklabels=named)
+    for line in heads * np.arange(1, layers) if layers <= PARTED else ():
         over_training.axhline(line, color="white", linewidth=1)
     figure.colorbar(drawn, ax=over_training, label="entropy (nats)", pad=0.01)
     bands = np.bincount(np.asarray(entropy_bands(jnp.asarray(means[:, -1]))), minlength=len(BANDS))

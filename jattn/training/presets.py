@@ -2,7 +2,8 @@
 
 Source: Jha, Reagen, "Entropy-Guided Attention for Private LLMs", 2025, arXiv:2501.03489, table 2 and section 4 (what
 each block keeps: softmax SM, layer norm LN, GELU G, ReLU R, scaled ScFFN or fused ScFuFFN feed-forward layers,
-temperatures SM(t), entropy regularization EReg).
+temperatures SM(t), entropy regularization EReg); Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021,
+arXiv:2010.11929, tables 1 and 3 (ViT-B/16 on ImageNet).
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.sharding import Mesh
 from jattn.training.sources.digits import Digits
+from jattn.training.sources.image_dataset import ImageDataset
 
 PRESETS = {
     # six minutes on two CPU cores
@@ -55,6 +57,27 @@ PRESETS = {
         steps=1000,
         batch=64,
         evaluate_every=250,
+    ),
+    # ViT-B/16 on ImageNet by its paper, without dropout: 300 epochs on a TPU slice
+    "vit-b": Run(
+        model=VisionTransformerConfig(
+            width=768,
+            depth=12,
+            heads=12,
+            image=224,
+            patch=16,
+            channels=3,
+            classes=1000,
+            norm="layer",
+            activation="gelu",
+        ),
+        objective=Classification(),
+        source=ImageDataset(),
+        optimizer=AdamW(rate=3e-3, second_moment=0.999, decay=0.3, warm_up=10_000 / 93_836),
+        steps=93_836,
+        batch=4096,
+        dtype="bfloat16",
+        remat="block",
     ),
     # a billion parameters, for a TPU slice or GPUs: `jattn plan --preset billion` says which mesh holds it
     "billion": Run(

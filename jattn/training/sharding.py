@@ -104,6 +104,13 @@ def _axes(mesh: Mesh, devices: tuple[jax.Device, ...]) -> Axes | None:
     return Axes(DeviceMesh(placed, tuple(sizes), axis_types=types), RULES)
 
 
+def spare(mesh: Mesh) -> str | None:
+    """A sentence where a mesh leaves devices at hand unused."""
+    count = len(jax.devices())
+    used = math.prod(mesh.over(count).values())
+    return None if used == count else f"uses {used} of {count} devices; --mesh.data -1 takes all"
+
+
 def anywhere(sizes: Mapping[str, int]) -> Axes:
     """A mesh of no devices, whose axes have these sizes, and the rules: what an array takes on each device it tells."""
     return Axes(AbstractMesh(tuple(sizes.values()), tuple(sizes)), RULES)

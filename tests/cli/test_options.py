@@ -110,6 +110,11 @@ def test_the_page_shows_the_fields_of_what_is_chosen():
     assert "--model.attention.mask.left" not in options.page("train", "Trains.", (Held(),))
 
 
+def test_the_page_says_of_each_group_what_its_class_says():
+    page = options.page("train", Held.__doc__, (Held(),))
+    assert "\nmodel:\n  A model in small.\n" in page and page.count(Held.__doc__) == 1
+
+
 @pytest.mark.parametrize("name", ["both", "Either", "other", "causal & both"])
 def test_what_joins_masks_is_no_mask_of_its_own(name):
     with pytest.raises(ValueError, match="joins other parts, got it alone; write 'causal & window'"):

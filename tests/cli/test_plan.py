@@ -54,6 +54,7 @@ def test_bad_input_is_one_sentence(refused):
     for options, words in (
         (("--topology", "v6:2x2"), "A topology names a chip and a shape, as v5e:16x16, got 'v6:2x2'"),
         (("--devices", "0"), "--devices must be at least 1, got 0"),
+        (("--topology", "v5e:2x2", "--devices", "4"), "got 4 beside --topology v5e:2x2; leave one out"),
         (("--topology", "v5e:2x2", "--paper", "--mesh.fsdp", "3"), "divides the 4 devices"),
         (("--topology", "v5e:2x2", "--paper", "--depth", "3"), "jattn plan has no option --depth"),
         (("--topology", "v5e:2x2", "--paper", "--json", "nowhere/plan.json"), "--json must name a file that can be"),

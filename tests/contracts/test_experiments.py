@@ -11,7 +11,9 @@ HOME = Path(__file__).parents[2] / "experiments"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["entropy_bound", "entropy_collapse", "entropy_guided"])
+@pytest.mark.parametrize(
+    "name", ["entropy_bound", "entropy_collapse", "entropy_guided", "sigma_reparam_depth", "sigma_reparam_vision"]
+)
 def test_smoke_trains_every_arm_and_reports_on_it(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     before = (HOME / name / "README.md").read_bytes()

@@ -14,12 +14,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 import jattn
 from jattn.benchmarks import compilers
 from jattn.models.decoder import DecoderConfig
+from jattn.models.encoder import EncoderConfig
+from jattn.models.encoder_decoder import EncoderDecoderConfig
 from jattn.planning import plan, program, roofline
 from jattn.training import sharding
+from jattn.training.objectives.masked_tokens import MaskedTokens
+from jattn.training.objectives.target_given_source import TargetGivenSource
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.presets import preset
 from jattn.training.run import Run
 from jattn.training.sharding import Mesh
+from jattn.training.sources.transduction import Transduction
 from tests.support import needs_compiler
 
 # what each of eight devices holds of a state, by its arrays and by its plan, and what the step sends and computes
@@ -123,6 +128,49 @@ def test_a_step_is_compiled_for_chips_that_are_not_here(topology):
     counted, expected = (sum(roofline.sent(each.collectives).values()) for each in (made, guessed))
     assert expected == pytest.approx(counted, rel=0.05)
     assert 0 < made.share(made.times.one_by_one) < made.share(made.times.overlapped) < 1
+
+
+VIT = preset("vit-b")
+IMAGES = dataclasses.replace(
+    VIT, batch=16, mesh=Mesh(4, 2), source=dataclasses.replace(VIT.source, side=64, classes=16),
+    model=dataclasses.replace(VIT.model, width=128, depth=2, heads=2, image=64, classes=16),
+)  # fmt: skip
+STRINGS = Run(
+    model=EncoderDecoderConfig(width=128, depth=2, heads=2, vocabulary=24), objective=TargetGivenSource(),
+    source=Transduction(), optimizer=AdamW(), batch=16, context=63, dtype="bfloat16", mesh=Mesh(4, 2),
+)  # fmt: skip
+MASKED = dataclasses.replace(
+    TINY, model=EncoderConfig(width=128, depth=2, heads=2, vocabulary=264), objective=MaskedTokens()
+)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [IMAGES, pytest.param(MASKED, marks=pytest.mark.slow), pytest.param(STRINGS, marks=pytest.mark.slow)],
+    ids=lambda run: type(run.model).__name__,
+)
+def test_a_step_of_any_model_is_compiled_for_chips(run):
+    needs_compiler("v5e")
+    made = plan.plan(run, topology="v5e:2x4")
+    assert made.compiled and made.fits and made.devices == 8
+    kinds = {(each.kind, each.axes) for each in made.collectives}
+    assert ("all-gather", ("fsdp",)) in kinds and ("all-gather", ("context",)) not in kinds
+    # what is computed again comes on top of what the model asks for
+    assert made.model_flops / 8 < made.flops
+    if run is not STRINGS:
+        guessed = plan.estimate(run, "v5e:2x4")
+        assert [made.parameters, made.optimizer] == [guessed.parameters, guessed.optimizer]
+        assert made.flops == guessed.flops
+
+
+def test_of_an_encoder_decoder_shapes_alone_tell_nothing():
+    with pytest.raises(ValueError, match="one stack of blocks, got an encoder-decoder; let the compiler plan it"):
+        plan.estimate(STRINGS, "v5e:2x4")
+
+
+def test_tokens_of_an_image_must_divide():
+    with pytest.raises(ValueError, match="splits tokens into 2 parts, got 17"):
+        plan.estimate(dataclasses.replace(IMAGES, mesh=Mesh(4, 1, 1, 2)), "v5e:2x4")
 
 
 def test_a_billion_parameters_on_chips_by_shapes_alone():

@@ -9,11 +9,17 @@ import pytest
 from jattn import Attention, LinearAttention
 from jattn.masks import Causal
 from jattn.models.decoder import DecoderConfig
+from jattn.models.encoder import EncoderConfig
+from jattn.models.encoder_decoder import EncoderDecoderConfig
+from jattn.models.vision_transformer import VisionTransformerConfig
 from jattn.planning import roofline
 from jattn.planning.chips import Chip, Topology
 from jattn.planning.program import Collective
 from jattn.training import state
+from jattn.training.objectives.target_given_source import TargetGivenSource
+from jattn.training.presets import preset
 from jattn.training.run import Run
+from jattn.training.sources.digits import Digits
 
 # part 2's table
 V4P = Chip(2.75e14, 32 * 2**30, 1.2e12, 4.5e10, most=4096, axes=3, closed=4, hop=1e-6)
@@ -113,6 +119,41 @@ def test_matrices_are_those_of_the_model(options):
     run = Run(model=DecoderConfig(width=32, depth=3, norm="none", **options))
     stack = state.outline(run).params["stack"]
     assert run.model.depth * roofline.Weights.of(run).layer == sum(leaf.size for leaf in jax.tree.leaves(stack))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run(model=EncoderConfig(width=32, depth=3, norm="none", classes=7)),
+        Run(model=EncoderDecoderConfig(width=32, depth=3, norm="none"), objective=TargetGivenSource()),
+        Run(model=VisionTransformerConfig(width=32, depth=3, norm="none"), source=Digits()),
+    ],
+    ids=lambda run: type(run.model).__name__,
+)
+def test_matrices_of_the_other_models_are_all_there(run):
+    params, weights = state.outline(run).params, roofline.Weights.of(run)
+    # what is added: learned positions and the class token
+    added = [params[name] for name in ("positions", "class_token") if name in params]
+    whole, rest = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (params, added))
+    assert run.model.depth * weights.layer + weights.embedding + weights.head == whole - rest
+
+
+def test_vit_b_takes_the_known_products_an_image():
+    # 17.58 billion multiply-adds forward with biases as timm counts them; pixels' gradients are not computed
+    run = preset("vit-b")
+    forward = roofline.model_flops(run) / run.batch / 6
+    assert forward == pytest.approx(17.58e9, rel=0.005)
+
+
+def test_the_head_of_an_encoder_reads_one_row_where_it_gives_a_class():
+    each = {n: roofline.model_flops(Run(model=EncoderConfig(width=32, depth=1, classes=n), batch=2)) for n in (1, 5)}
+    assert each[5] - each[1] == 6 * 2 * 4 * 32
+
+
+def test_attention_of_an_encoder_decoder_is_three():
+    # the target's own sees half of what the source and the way across do
+    run = Run(model=EncoderDecoderConfig(width=32, depth=1, heads=2), objective=TargetGivenSource(), context=64)
+    assert roofline.seen(run, 1, 1) == 64 * 65 / 2 + 2 * 64**2
 
 
 def test_attention_without_a_mask_is_refused():

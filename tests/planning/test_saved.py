@@ -21,7 +21,7 @@ def residuals(run):
     def kept(params, batch):
         return jax.vjp(lambda p: run.objective(forward, Variables(p, {}), batch, None), params, has_aux=True)[1]
 
-    jaxpr = jax.make_jaxpr(kept)(found.params, saved.tokens(run, run.batch)).jaxpr
+    jaxpr = jax.make_jaxpr(kept)(found.params, saved.batch(run, run.batch)).jaxpr
     given = {id(x) for x in jaxpr.invars}
     return sum(x.aval.size * x.aval.dtype.itemsize for x in jaxpr.outvars if id(x) not in given)
 

@@ -19,6 +19,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jattn import catalogue
 from jattn.training import checkpoint, hosts, lock, loop, metrics
+from jattn.training.optimizers.adamw import AdamW
+from jattn.training.run import Run
+from jattn.training.sharding import Mesh
 from jattn.training.sources.text import Text
 from jattn.training.stopping import Stopping
 from jattn.training.windows import batches, shuffled
@@ -249,7 +252,7 @@ def test_hosts_begin_with_another_runs_weights(text, tmp_path):
 @pytest.mark.parametrize(
     "words, second, sentence",
     [
-        ((), ("--seed", "7"), "Hosts must hold one run, got another on host 1"),
+        ((), ("--seed", "7"), "Hosts must hold one run, got --seed 0 on host 0 and 7 on host 1"),
         (("--batch", "3"), (), "Run.batch must be a multiple of the 2 parts"),
         (("--mesh.data", "1"), (), "must hold devices of each of the 2 hosts, got those of 1"),
         (("--steps", "0"), (), "Run.steps must be a whole number of at least 1, got 0"),
@@ -354,6 +357,30 @@ def test_one_host_is_asked_at_once_and_agrees_with_itself():
     assert hosts.words("own") == ["own"] and hosts.same([3, None]) == [3, None] and hosts.first()
     with pytest.raises(OSError, match="refused"), hosts.together():
         raise OSError("refused")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"evaluate_every": 7}, ("--evaluate-every", "500", "7")),
+        ({"mesh": Mesh(fsdp=4)}, ("--mesh.fsdp", "1", "4")),
+        ({"optimizer": AdamW()}, ("--optimizer", "Muon", "AdamW")),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_option_in_which_hosts_differ_is_named(changes, told):
+    one, other = (json.loads(run.to_json()) for run in (Run(), Run(**changes)))
+    assert hosts.differing(one, other) == told
+
+
+def test_a_port_that_is_taken_is_refused_at_once():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"a port that host 0 can open, got {port}: Address already in use; name"):
+            hosts.begin(f"127.0.0.1:{port}", 2, 0)
 
 
 def test_what_devices_raise_is_told_from_what_a_disk_refuses(monkeypatch, tmp_path):

@@ -200,16 +200,16 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(run, done, tmp_path, m
 
 @pytest.mark.parametrize("evaluation, step", [(2, 4), (3, 5)])
 def test_a_stop_during_an_evaluation_saves_and_evaluates_later(run, done, tmp_path, monkeypatch, evaluation, step):
-    loss_on, begun = evaluate.loss_on, []
+    means_on, begun = evaluate.means_on, []
 
     def struck(*arguments):
         begun.append(len(begun))
         # the second strikes the evaluation that is made good
         if len(begun) in (evaluation, evaluation + 1):
             signal.raise_signal(signal.SIGTERM)
-        return loss_on(*arguments)
+        return means_on(*arguments)
 
-    monkeypatch.setattr(evaluate, "loss_on", struck)
+    monkeypatch.setattr(evaluate, "means_on", struck)
     for start in (loop.fit, loop.resume):
         with pytest.raises(KeyboardInterrupt, match=f"after step {step} of 5, which is saved; go on with"):
             start(run, tmp_path / "run")

@@ -9,7 +9,8 @@ from jattn.training.step import Metrics
 
 def test_rows_are_read_as_written(tmp_path):
     shown = Metrics(jnp.float32(1.5), jnp.float32(0.25), jnp.float32(1e-3), jnp.ones((2, 3)))
-    rows = [metrics.row(1, shown, 100.4, None), metrics.row(2, shown._replace(entropy=None), 5.0, 2.5)]
+    held_out = {"accuracy": 0.25, "loss": 2.5}
+    rows = [metrics.row(1, shown, 100.4, None), metrics.row(2, shown._replace(entropy=None), 5.0, held_out)]
     with metrics.Writer(tmp_path) as writer:
         for row in rows:
             writer.write(row)
@@ -22,7 +23,9 @@ def test_rows_are_read_as_written(tmp_path):
         "tokens_per_second": 100,
         "entropy": [[1.0] * 3] * 2,
     }
-    assert rows[1]["heldout_loss"] == 2.5 and "entropy" not in rows[1]
+    assert (rows[1]["heldout_loss"], rows[1]["heldout_accuracy"]) == (2.5, 0.25) and "entropy" not in rows[1]
+    # written before its evaluation
+    assert metrics.evaluated(rows[0], held_out) == rows[0] | {"heldout_loss": 2.5, "heldout_accuracy": 0.25}
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])

@@ -29,6 +29,14 @@ def test_a_panel_a_layer_and_a_line_a_head():
     assert plots.entropy_figure([{"step": 1, "loss": 2.0}], 128) is None
 
 
+def test_of_many_layers_the_first_the_last_and_some_between_have_panels():
+    figure = plots.entropy_figure(rows(layers=150, heads=2), 128)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+    assert len(titles) == plots.PANELS and titles[0] == "layer 0" and titles[-1] == "layer 149"
+    named = [text.get_text() for text in plots.heads_figure(rows(layers=150), 128).axes[0].get_yticklabels()]
+    assert named[:2] == ["0", "4"] and len(named) <= plots.PARTED
+
+
 def test_a_row_a_head_and_their_bands_at_the_end():
     made = rows(layers=3, heads=2)
     made[-1]["entropy"][0] = [0.1, 1.0]

@@ -1,7 +1,9 @@
 """Tests the names of presets."""
 
+import jax
 import pytest
 
+from jattn.training import state
 from jattn.training.presets import ENTROPY_GUIDED, PRESETS, preset
 from jattn.training.run import Run
 
@@ -20,6 +22,16 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 def test_a_long_context_is_split_over_all_devices(devices):
     run = preset("long_context")
     assert run.mesh.over(devices)["context"] == devices and run.context % devices == 0
+
+
+def test_vit_b_has_the_papers_size():
+    run = preset("vit-b")
+    params = state.outline(run).params
+    assert params["positions"]["table"].shape == (196, 768) and run.tokens == 197
+    # table 1 says 86 million; here are no biases but the norms'
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == pytest.approx(86e6, rel=0.01)
+    # 300 epochs of 1,281,167 images
+    assert run.steps * run.batch == pytest.approx(300 * 1_281_167, rel=1e-4)
 
 
 def test_blocks_of_entropy_guided_attention_have_two_names():

@@ -15,12 +15,17 @@ INFO, FEATURES = "dataset_info.json", "features.json"
 NEED_TENSORFLOW = {"Image", "LabeledImage", "Audio", "Video"}
 NEED_IT_TO_OPEN = {"Audio", "Video"}
 PLAIN = "prepare it with the values as a plain Tensor, of uint8 for pixels or int16 for sound"
+# where the held-out part is looked for when no split is named
+HELD_OUT = ("validation", "test")
 # features of a text, and of rows of whole numbers
 READ = {"Text", "Tensor", "Scalar", "Sequence"}
 
 
-def find(dataset: str, data_dir: str | None) -> Path:
-    """The folder of a data set by its name, `name/config` or `name:version`, or by the folder itself."""
+def find(dataset: str, data_dir: str | None, owner: str = "Dataset") -> Path:
+    """The folder of a data set by its name, `name/config` or `name:version`, or by the folder itself.
+
+    `owner` is whose field holds the name, as refusals say it.
+    """
     given = Path(dataset).expanduser()
     if (given / INFO).is_file():
         return given
@@ -33,12 +38,13 @@ def find(dataset: str, data_dir: str | None) -> Path:
         if version in versions or not version:
             return versions[version or max(versions, key=_order)]
         rule = f"a version of {fitting[0]} that is prepared, of {', '.join(sorted(versions, key=_order))}"
-        raise FileNotFoundError(f"Dataset.dataset must name {rule}, got {dataset!r}; leave it out for the newest.")
-    rule = f"Dataset.dataset must name what is prepared in {str(folder)!r}, or be a folder that holds {INFO}"
+        raise FileNotFoundError(f"{owner}.dataset must name {rule}, got {dataset!r}; leave it out for the newest.")
+    rule = f"{owner}.dataset must name what is prepared in {str(folder)!r}, or be a folder that holds {INFO}"
     if name == OWN:
         raise FileNotFoundError(f"{rule}, got {dataset!r}, which is not prepared yet; run {command(OWN, folder)}.")
     near = fitting or difflib.get_close_matches(name, {*here, OWN}, 3, 0.5)
-    cure = f"did you mean {' or '.join(near)}" if near else f"it has {', '.join(sorted(here)) or 'none'}"
+    other = f"it has {', '.join(sorted(here)) or 'none'}, and {command(name, folder)} prepares what is known by name"
+    cure = f"did you mean {' or '.join(near)}" if near else other
     if OWN in near and OWN not in here:
         cure += f", which {command(OWN, folder)} prepares"
     raise FileNotFoundError(f"{rule}, got {dataset!r}; {cure}.")
@@ -97,6 +103,38 @@ def opened(place: Path) -> Any:
         return tensorflow_datasets.builder_from_directory(str(place))
     except Exception as error:
         raise broken(place, error) from error
+
+
+def splits(dataset: str, known: Any, train: str, held_out: str | None, owner: str = "Dataset") -> tuple[str, str]:
+    """What is trained on and what is held out, which may share no example; `known` are the splits of a builder."""
+    held_out = held_out or next((name for name in HELD_OUT if name in known), None)
+    if held_out is None:
+        raise ValueError(
+            f"{owner}.held_out_split must be named where there is no {' or '.join(HELD_OUT)}, got the splits "
+            f"{', '.join(known)}; slices will do, as in --source.train-split 'train[:95%]' "
+            f"--source.held-out-split 'train[95%:]'."
+        )
+    files = {}
+    for name, split in {"train_split": train, "held_out_split": held_out}.items():
+        try:
+            files[name] = known[split].file_instructions
+        except (ValueError, LookupError, AssertionError):
+            raise ValueError(
+                f"{owner}.{name} must be a split of {dataset}, of {', '.join(known)}, got {split!r}; name one of "
+                f"these, or a slice such as 'train[:95%]'."
+            ) from None
+    if any(_meet(one, other) for one in files["train_split"] for other in files["held_out_split"]):
+        raise ValueError(
+            f"{owner}.held_out_split must share no document with train_split, got {held_out!r} and {train!r}; name "
+            f"splits or slices that lie apart."
+        )
+    return train, held_out
+
+
+def _meet(one: Any, other: Any) -> bool:
+    """Whether two stretches of records share one."""
+    apart = one.skip + one.take <= other.skip or other.skip + other.take <= one.skip
+    return one.filename == other.filename and not apart
 
 
 def broken(place: Path, error: Exception) -> ValueError:

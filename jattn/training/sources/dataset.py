@@ -12,9 +12,6 @@ from jattn.training.pieces import Pieces
 from jattn.training.sources import Source
 from jattn.training.windows import Sliding, Windows
 
-# where the held-out part is looked for when no split is named
-HELD_OUT = ("validation", "test")
-
 
 @part
 class Dataset(Source):
@@ -54,10 +51,14 @@ class Dataset(Source):
     def _builder(self) -> Any:
         return prepared.opened(prepared.find(self.dataset, self.data_dir))
 
+    def _splits(self, known: Any) -> tuple[str, str]:
+        return prepared.splits(self.dataset, known, self.train_split, self.held_out_split)
+
     def _stream(self, number: int, context: int) -> Pieces:
         builder = self._builder()
-        split = self._splits(builder.info.splits)[number]
-        some = builder.info.splits[split].num_examples
+        known = builder.info.splits
+        split = self._splits(known)[number]
+        some = known[split].num_examples
         found = documents.stream(builder, split, self.feature, self.vocabulary) if some else ()
         if len(found) <= context:
             raise ValueError(
@@ -65,35 +66,3 @@ class Dataset(Source):
                 f"context of {context}; give a larger split or a smaller context."
             )
         return found
-
-    def _splits(self, known: Any) -> tuple[str, str]:
-        """What is trained on and what is held out, which may share no document."""
-        held_out = self.held_out_split or next((name for name in HELD_OUT if name in known), None)
-        if held_out is None:
-            raise ValueError(
-                f"Dataset.held_out_split must be named where there is no {' or '.join(HELD_OUT)}, got the splits "
-                f"{', '.join(known)}; slices will do, as in --source.train-split 'train[:95%]' "
-                f"--source.held-out-split 'train[95%:]'."
-            )
-        chosen = {"train_split": self.train_split, "held_out_split": held_out}
-        files = {}
-        for name, split in chosen.items():
-            try:
-                files[name] = known[split].file_instructions
-            except (ValueError, LookupError, AssertionError):
-                raise ValueError(
-                    f"Dataset.{name} must be a split of {self.dataset}, of {', '.join(known)}, got {split!r}; name one "
-                    f"of these, or a slice such as 'train[:95%]'."
-                ) from None
-        if any(_meet(one, other) for one in files["train_split"] for other in files["held_out_split"]):
-            raise ValueError(
-                f"Dataset.held_out_split must share no document with train_split, got {held_out!r} and "
-                f"{self.train_split!r}; name splits or slices that lie apart."
-            )
-        return self.train_split, held_out
-
-
-def _meet(one: Any, other: Any) -> bool:
-    """Whether two stretches of records share one."""
-    apart = one.skip + one.take <= other.skip or other.skip + other.take <= one.skip
-    return one.filename == other.filename and not apart

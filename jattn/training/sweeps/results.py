@@ -41,6 +41,8 @@ def record(run: Run, directory: Path, diverged: int | None = None) -> dict[str, 
     }
     if diverged is not None:
         reached["diverged"] = diverged
+    elif "heldout_accuracy" in rows[-1]:
+        reached["heldout_accuracy"] = rows[-1]["heldout_accuracy"]
     return {
         "digest": names.digest(run),
         "run": names.portable(to_plain(run)),
@@ -103,7 +105,7 @@ def _spaced(places: Any, most: int) -> list[int]:
 
 
 def _point(row: dict[str, Any], entropy: bool) -> dict[str, Any]:
-    point = {name: row[name] for name in ("step", "loss", "heldout_loss") if name in row}
+    point = {name: row[name] for name in ("step", "loss", "heldout_loss", "heldout_accuracy") if name in row}
     if entropy and "entropy" in row:
         point["entropy"] = [[float(f"{head:.{DIGITS}g}") for head in layer] for layer in row["entropy"]]
     return point

@@ -39,6 +39,16 @@ def test_a_result_says_what_was_reached(tmp_path):
     assert held["machine"]["cores"] >= 1 and "cpu" in held["machine"]["devices"]
 
 
+def test_the_accuracy_is_kept_where_there_is_one(tmp_path):
+    found = rows(100)
+    for row in found[9::10]:
+        row["heldout_accuracy"] = row["step"] / 200
+    held = kept(tmp_path, found)
+    assert held["reached"]["heldout_accuracy"] == held["points"][-1]["heldout_accuracy"] == 0.5
+    assert sum("heldout_accuracy" in point for point in held["points"]) == 10
+    assert "heldout_accuracy" not in results.record(RUN, tmp_path, diverged=100)["reached"]
+
+
 @pytest.mark.parametrize("layers, heads", [(1, 2), (12, 12), (32, 32)])
 def test_a_result_is_small_and_holds_no_path(layers, heads, tmp_path):
     held = kept(tmp_path, rows(200, layers, heads, every=2))
