@@ -4,9 +4,13 @@ import chex
 import jax
 import numpy as np
 import optax
+import pytest
 
+from jattn.mechanisms.linear import LinearAttention
 from jattn.models.decoder import DecoderConfig
 from jattn.part import Variables, part
+from jattn.parts.features.favor import Favor
+from jattn.parts.features.projections import Projection
 from jattn.training import state
 from jattn.training.objectives.next_token import NextToken
 from jattn.training.optimizers import Optimizer
@@ -148,3 +152,32 @@ def test_each_piece_of_each_step_has_a_key_of_its_own():
     trained(Run(**{**vars(TINY), "objective": Telling(), "accumulate": 3}), steps=2)
     jax.effects_barrier()
     assert len(seen) == len(set(seen)) == 6
+
+
+@pytest.mark.slow
+def test_random_directions_change_when_they_are_due_and_alike_after_a_resume():
+    drawn = LinearAttention(Favor(Projection(6, redraw=3)))
+    run = Run(**{**vars(TINY), "model": DecoderConfig(width=8, depth=2, attention=drawn)})
+    step, reached = training_step(run), state.fresh(run)
+
+    def directions(reached):
+        (matrices,) = jax.tree.leaves(reached.buffers)
+        return np.asarray(matrices)
+
+    before, changed, saved = directions(reached), [], None
+    assert before.shape == (2, 6, 4) and (before[0] != before[1]).any()
+    for number in range(10):
+        if number == 5:
+            saved = jax.device_get(reached)
+        reached, metrics = step(reached, batch_of(number, run))
+        after = directions(reached)
+        if (after != before).any():
+            changed.append(number)
+            assert (after != before).all() and (after[0] != after[1]).all()
+        before = after
+        assert np.isfinite(metrics.loss)
+    assert changed == [3, 6, 9]
+    resumed = jax.tree.map(jax.numpy.asarray, saved)
+    for number in range(5, 10):
+        resumed, _ = step(resumed, batch_of(number, run))
+    np.testing.assert_array_equal(directions(resumed), before)
