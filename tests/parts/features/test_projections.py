@@ -2,6 +2,8 @@
 
 import functools
 import math
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +72,67 @@ def test_it_changes_when_it_is_due():
     never = Projection(5, redraw=0)
     held = never.refreshed(Variables({}, first), {}, jax.random.key(2), jnp.asarray(3))["matrix"]
     assert (held == first["matrix"]).all()
+
+
+# the directions after each of ten steps of training, on one device and on eight, evaluated and cut off or not
+TRAINED = """
+import chex
+chex.set_n_cpu_devices(8)
+import dataclasses, shutil, sys
+from pathlib import Path
+import jax
+import jax.numpy as jnp
+import numpy as np
+import jattn
+from jattn.models.decoder import DecoderConfig
+from jattn.training import checkpoint, loop, state
+from jattn.training.run import Run
+from jattn.training.sharding import Mesh
+from jattn.training.step import training_step
+
+directions = jattn.features.Projection(5, redraw=3)
+attention = jattn.LinearAttention(jattn.features.Favor(directions))
+run = Run(
+    model=DecoderConfig(width=8, depth=2, heads=2, attention=attention), steps=10, batch=8, context=8,
+    evaluate_every=1, checkpoint_every=5, mesh=Mesh(data=1),
+)
+
+def held(buffers):
+    (leaf,) = [x for path, x in jax.tree.leaves_with_path(buffers) if "projection" in jax.tree_util.keystr(path)]
+    return np.asarray(leaf)
+
+drawn = []
+for mesh in (run.mesh, Mesh(data=2, fsdp=2, tensor=2)):
+    there = dataclasses.replace(run, mesh=mesh)
+    now, step = state.fresh(there), training_step(there)
+    drawn.append([held(now.buffers)])
+    for number in range(run.steps):
+        now, _ = step(now, {"tokens": jnp.full((8, 9), number, jnp.int32)})
+        drawn[-1].append(held(now.buffers))
+np.testing.assert_array_equal(*drawn)
+assert drawn[0][0].shape[0] == 2 and (drawn[0][0][0] != drawn[0][0][1]).all()
+for number in range(run.steps):
+    changed = drawn[0][number + 1] != drawn[0][number]
+    assert changed.all() if number in (3, 6, 9) else not changed.any(), number
+home = Path(sys.argv[1])
+loop.fit(run, home)
+copy = home.with_name("copy")
+shutil.copytree(home, copy)
+shutil.rmtree(copy / checkpoint.FOLDER / "10")
+there = dataclasses.replace(run, mesh=Mesh(data=8))
+loop.resume(there, copy)
+for found in (checkpoint.load(home, run), checkpoint.load(copy, there)):
+    np.testing.assert_array_equal(held(found.state.buffers), drawn[0][-1])
+np.testing.assert_array_equal(held(checkpoint.load(home, run, 5).state.buffers), drawn[0][5])
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_training_redraws_on_any_devices_and_evaluation_never(tmp_path):
+    command = [sys.executable, "-c", TRAINED, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.stdout.splitlines()[-1:] == ["equal"], done.stderr
 
 
 def test_refusals():
