@@ -78,7 +78,7 @@ def test_bad_options_are_refused(options, words):
 
 
 def test_what_is_no_such_bag_is_refused():
-    model = BagConfig(**SIZES).build(rngs=nnx.Rngs(0), dtype=jnp.float32, remat="none")
+    run, weights = made()
     for bags in (jnp.zeros((2, 7, 6)), jnp.zeros((2, 7), int), jnp.zeros((2, 7, 5), int)):
         with pytest.raises(ValueError, match="instances of 5 real numbers each, got .* --source bags"):
-            model(bags)
+            run(weights, bags)

@@ -14,9 +14,9 @@ from jattn.training.sources.digits import Images
 
 @pytest.fixture
 def images(monkeypatch):
-    """Images whose every pixel is their number, and ten labels in turn."""
+    """Images whose every pixel is their number, ten of each class in order."""
     pixels = np.broadcast_to(np.arange(100, dtype=np.float32)[:, None, None, None], (100, 8, 8, 1))
-    held = Images(pixels / 100, (np.arange(100) % 10).astype(np.int32))
+    held = Images(pixels / 100, (np.arange(100) // 10).astype(np.int32))
     monkeypatch.setattr("jattn.training.sources.digits.read", lambda name: held)
 
 
