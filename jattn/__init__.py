@@ -35,6 +35,7 @@ _HOMES = {
     "parallel_attention": "jattn.mechanisms.parallel_attention",
     "parallel_context": "jattn.mechanisms.parallel_context",
     "part": "jattn",
+    "performer_attention": "jattn.mechanisms.performer",
     "plan": "jattn.planning.plan",
     "pools": "jattn",
     "positions": "jattn",

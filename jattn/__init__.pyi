@@ -28,6 +28,7 @@ from jattn.mechanisms.linear import LinearAttention as LinearAttention
 from jattn.mechanisms.linear import linear_attention as linear_attention
 from jattn.mechanisms.parallel_attention import parallel_attention as parallel_attention
 from jattn.mechanisms.parallel_context import parallel_context as parallel_context
+from jattn.mechanisms.performer import performer_attention as performer_attention
 from jattn.mechanisms.weights import attention_weights as attention_weights
 from jattn.part import Attended as Attended
 from jattn.part import Dims as Dims

@@ -5,6 +5,8 @@ from jattn import lazy
 
 _HOMES = {
     "Decay": "jattn.parts.decays",
+    "Gated": "jattn.parts.decays.gated",
+    "Lightning": "jattn.parts.decays.lightning",
     "Retention": "jattn.parts.decays.retention",
     "Undecayed": "jattn.parts.decays",
 }

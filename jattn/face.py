@@ -31,6 +31,7 @@ NAMES = {
     "jattn.mechanisms.linear": ("LinearAttention", "linear_attention"),
     "jattn.mechanisms.parallel_attention": ("parallel_attention",),
     "jattn.mechanisms.parallel_context": ("parallel_context",),
+    "jattn.mechanisms.performer": ("performer_attention",),
     "jattn.mechanisms.weights": ("attention_weights",),
     "jattn.planning.plan": ("plan",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),

@@ -5,6 +5,12 @@ from jattn import lazy
 
 _HOMES = {
     "Elu": "jattn.parts.features.elu",
+    "Favor": "jattn.parts.features.favor",
     "Feature": "jattn.parts.features",
+    "Generalized": "jattn.parts.features.generalized",
+    "Identity": "jattn.parts.features.identity",
+    "Projection": "jattn.parts.features.projections",
+    "Swish": "jattn.parts.features.swish",
+    "Trigonometric": "jattn.parts.features.trigonometric",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

@@ -191,7 +191,8 @@ def picture(found: Found) -> Figure:
     for axes in panels:
         axes.invert_yaxis()
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize="x-small")
+            # below, for bars of any length would be hidden
+            axes.legend(fontsize="x-small", ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     return figure
 
 

@@ -11,6 +11,7 @@ from jattn.costs.count import cost
 from jattn.costs.record import Cost
 from jattn.layers.flow import Flow
 from jattn.mechanisms import Layout
+from jattn.mechanisms.attention import Attention
 from jattn.models.decoder import Decoder, DecoderConfig
 
 
@@ -53,6 +54,11 @@ def decoder(config: DecoderConfig, tokens: int) -> DecoderCost:
 
 def _outline(config: DecoderConfig) -> tuple[nnx.GraphDef, nnx.State]:
     """The decoder with plain kernels and dense attention, without any arrays."""
+    if not isinstance(config.attention, Attention):
+        raise ValueError(
+            f"The cost of a private decoder is counted for attention with weights, got "
+            f"{type(config.attention).__name__}; use Attention."
+        )
     dense = dataclasses.replace(config.attention, implementation="dense", context_axis=None)
     config = dataclasses.replace(config, attention=dense)
     # layers in one scan: the same count, traced once

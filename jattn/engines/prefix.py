@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jattn import engines
+from jattn.engines import varying
 from jattn.numerics import divide, wide
 from jattn.part import Attended, Place, Side, Stats, part, scope
 from jattn.parts.decays import Decay, Undecayed
@@ -112,44 +113,66 @@ def attend(
     ends where the next begins: one that comes back begins anew. Raises ValueError where heads do not divide, and for
     segments where rows see all keys.
     """
+    if rule.order == "full":
+        return read(rule, own, query, key, value, place, absorb(rule, own, query, key, value, place, state, chunk)[0])
+    state, cut = _begun(rule, own, query, key, value, place, state, chunk)
+
+    @jax.checkpoint
+    def both(state, cut):
+        made, seen = _mapped(rule, own, place, *cut), _reach(state, cut[1])
+        out = jax.vmap(functools.partial(_rows, rule, seen))(made, state.sums)
+        return _after(rule, state, seen, made, cut[1]), (out, _visible(state, seen))
+
+    state, (out, visible) = lax.scan(both, state, cut)
+    return _attended(out, visible, query, value), state
+
+
+def absorb(
+    rule: Rule,
+    own: dict,
+    query: Side,
+    key: Side,
+    value: Float[Array, "s j e"],
+    place: Place,
+    state: State | None = None,
+    chunk: int | None = None,
+) -> tuple[State, Float[Array, "*h #f"]]:
+    """The state after the last key, as `attend` gives it, and the log of the factor of all these tokens."""
     if rule.order == "full" and key.segment is not None:
         raise ValueError(
             "Linear attention of all keys carries one sum for all rows, got segments; give each segment a call of its "
             "own, or use order='causal'."
         )
-    first = start(rule, own, query, key, value, place)
-    state = first if state is None else state
-    rows, tokens = len(query.vector), max(len(query.vector), len(key.vector), 1)
-    size = min(chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
-    cut = [jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), side) for side in _even(query, key, value, size)]
-    mapped = functools.partial(_mapped, rule, own, place)
+    state, cut = _begun(rule, own, query, key, value, place, state, chunk)
 
     @jax.checkpoint
-    def both(state, cut):
-        made, seen = mapped(*cut), _reach(state, cut[1])
-        out = jax.vmap(functools.partial(_rows, rule, seen))(made, state.sums)
-        return _after(rule, state, seen, made, cut[1]), (out, _visible(state, seen))
+    def step(state, cut):
+        made, seen = _mapped(rule, own, place, *cut), _reach(state, cut[1])
+        return _after(rule, state, seen, made, cut[1]), made.decay.sum(1)
+
+    state, spent = lax.scan(step, state, cut)
+    return state, spent.sum(0)
+
+
+def read(
+    rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, state: State
+) -> tuple[Attended, State]:
+    """Rows that see what `state` holds and nothing else; of keys and values shapes alone are read."""
+    state, cut = _begun(rule, own, query, key, value, place, state, None)
+    size = len(cut[2][0])
+    none = _Seen(jnp.zeros((size, size), bool), jnp.ones(size, bool), jnp.zeros(size, bool))
 
     @jax.checkpoint
-    def absorb(state, cut):
-        seen = _reach(state, cut[1])
-        return _after(rule, state, seen, mapped(*cut), cut[1]), None
-
-    @jax.checkpoint
-    def read(state, cut):
-        none = _Seen(jnp.zeros((size, size), bool), jnp.ones(size, bool), jnp.zeros(size, bool))
-        out = jax.vmap(functools.partial(_rows, rule, none))(mapped(*cut), state.sums)
+    def step(state, cut):
+        out = jax.vmap(functools.partial(_rows, rule, none))(_mapped(rule, own, place, *cut), state.sums)
         return state, (out, jnp.broadcast_to(state.visible, size))
 
-    if rule.order == "full":
-        state, _ = lax.scan(absorb, state, cut)
-    state, (out, visible) = lax.scan(both if rule.order == "causal" else read, state, cut)
-    return _attended(_by_token(out)[:rows], visible.reshape(-1)[:rows], query, value), state
+    return _attended(*lax.scan(step, state, cut)[1], query, value), state
 
 
 def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> Attended:
     """The definition, all pairs at once: the oracle of the other form, in memory that grows with t times s."""
-    rows, tokens, given = len(query.vector), max(len(query.vector), len(key.vector), 1), query
+    tokens, given = max(len(query.vector), len(key.vector), 1), query
     query, key, value = _even(query, key, value, tokens)
     seen = jnp.broadcast_to(key.valid, (tokens, tokens))
     if rule.order == "causal":
@@ -171,7 +194,17 @@ def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array,
         return _finished(rule, weights @ made.value, weights.sum(-1), level[None] + made.reading)
 
     out = jax.vmap(one)(_mapped(rule, own, place, query, key, value))
-    return _attended(_by_token(out[None])[:rows], seen.sum(-1)[:rows], given, value)
+    return _attended(out[None], seen.sum(-1), given, value)
+
+
+def _begun(
+    rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, state: State | None, chunk: int | None
+) -> tuple[State, tuple[Side, Side, Array]]:
+    """The state to begin with, and both sides chunk by chunk."""
+    first, tokens = start(rule, own, query, key, value, place), max(len(query.vector), len(key.vector), 1)
+    size = min(chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
+    cut = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), _even(query, key, value, size))
+    return varying.alike(first if state is None else state, (own, cut, place)), cut
 
 
 def _even(query: Side, key: Side, value: Array, size: int) -> tuple[Side, Side, Array]:
@@ -217,6 +250,11 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
     decay = jnp.asarray(decay, kind)
     decay = jnp.broadcast_to(decay, (tokens, *decay.shape)) if decay.ndim == 1 else decay
     decay = decay[..., None] if decay.ndim == 2 else decay
+    if decay.shape[-1] not in (1, held.shape[-1]):
+        raise ValueError(
+            f"A decay has one number for a head, or one for each of its {held.shape[-1]} features, got "
+            f"{decay.shape[-1]}; take a feature as wide as keys are, or a decay by head."
+        )
     if key.valid is not None:
         decay = jnp.where(key.valid[:, None, None], decay, 0)
     scale = jnp.zeros((tokens, key_heads), kind) if scale is None else scale
@@ -261,18 +299,25 @@ def _absorbed(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Sums:
     spent = jnp.cumsum(made.decay, 0)
     left = spent[-1:] - spent
     gained = jnp.where(seen.after[:, None], left + made.scale, -jnp.inf)
-    kept = jnp.where(seen.before[-1], sums.level + spent[-1], -jnp.inf)
-    level = _level(rule, jnp.maximum(gained.max(0), kept))
-    share, keep = jnp.exp(gained - _finite(level)[None]), jnp.exp(kept - _finite(level))
-    key = made.key * share
+    level = _level(rule, gained.max(0))
+    key = made.key * jnp.exp(gained - _finite(level)[None])
     bare = jnp.where(seen.after, jnp.exp(left[:, 0]), 0)
-    bare_kept = jnp.where(seen.before[-1], jnp.exp(spent[-1, 0]), 0)
+    later = Sums(level, key.T @ made.value, key.sum(0), bare @ made.value, bare.sum())
+    return added(rule, seen.before[-1], spent[-1], sums, later)
+
+
+def added(rule: Rule, kept: Bool[Array, ""], spent: Float[Array, " #f"], earlier: Sums, later: Sums) -> Sums:
+    """The sums of one head over both; where the earlier are kept, `spent` is the log of what is left of them."""
+    before = jnp.where(kept, earlier.level + spent, -jnp.inf)
+    level = _level(rule, jnp.maximum(before, later.level))
+    old, new = jnp.exp(before - _finite(level)), jnp.exp(later.level - _finite(level))
+    bare = jnp.where(kept, jnp.exp(spent[0]), 0)
     return Sums(
         level,
-        keep[:, None] * sums.total + key.T @ made.value,
-        keep * sums.mass + key.sum(0),
-        bare_kept * sums.values + bare @ made.value,
-        bare_kept * sums.count + bare.sum(),
+        old[:, None] * earlier.total + new[:, None] * later.total,
+        old * earlier.mass + new * later.mass,
+        bare * earlier.values + later.values,
+        bare * earlier.count + later.count,
     )
 
 
@@ -321,7 +366,8 @@ def _by_token(out: Float[Array, "n g r c e"]) -> Float[Array, "t h e"]:
     return out.reshape(out.shape[0] * out.shape[1], -1, out.shape[-1])
 
 
-def _attended(out: Float[Array, "t h e"], visible: Int[Array, " t"], query: Side, value: Array) -> Attended:
+def _attended(out: Float[Array, "n g r c e"], visible: Int[Array, "..."], query: Side, value: Array) -> Attended:
+    out, visible = _by_token(out)[: len(query.vector)], visible.reshape(-1)[: len(query.vector)]
     if query.valid is not None:
         out, visible = jnp.where(query.valid[:, None, None], out, 0), jnp.where(query.valid, visible, 0)
     counted = jnp.broadcast_to(visible.astype(jnp.int32)[:, None], out.shape[:2])

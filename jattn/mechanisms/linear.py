@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from jattn.engines import prefix, varying
+from jattn.engines import prefix, prefix_shards, varying
 from jattn.mechanisms import Layout, Mechanism, Split, sides
 from jattn.mechanisms.attention import attend
 from jattn.part import Attended, Dims, Place, Rng, Side, part
@@ -97,6 +97,8 @@ class LinearAttention(Mechanism):
             value = jnp.where(key.valid[:, None, None], value, 0)
         given = own, query, key, value, place
         given = varying.alike(given, given)
+        if self.context_axis is not None:
+            return prefix_shards.attend(self._rule(), *given, self.context_axis)
         found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
         return found if state is None else found._replace(state=Held(held + len(split.key), keys))
 

@@ -18,7 +18,7 @@ from jattn.part import Attended, Dims, Rng, Variables, part
 
 
 @part
-class Rows(Mechanism):
+class _Rows(Mechanism):
     """The weights of the queries that its buffer `rows` names, in place of an output; scores still see all queries."""
 
     inner: Attention = Attention()
@@ -61,7 +61,7 @@ def attention_weights(
     params, buffers = variables or Variables({}, {})
     chosen = _chosen(query.shape[-3], rows)
     held = Variables({"inner": params}, {"inner": buffers, "rows": chosen})
-    return attend(query, key, key[..., :0], Rows(attention), variables=held, layout=layout).out
+    return attend(query, key, key[..., :0], _Rows(attention), variables=held, layout=layout).out
 
 
 def _chosen(queries: int, rows: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from jattn.layers.norms import Kind
 from jattn.layers.reparametrizations import Reparametrization
 from jattn.layers.reparametrizations.plain import Plain
 from jattn.layers.stack import Remat
+from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
 from jattn.part import Part
 
@@ -35,7 +36,7 @@ class Model(Part):
     depth: int = 4
     heads: int = 2
     projection: Heads = Grouped()
-    attention: Attention = Attention()
+    attention: Mechanism = Attention()
     norm: Literal["rms", "layer", "none"] = "rms"
     norm_place: Literal["before", "after"] = "before"
     residual: Literal["plain", "scaled"] = "plain"

@@ -16,7 +16,7 @@ from jattn.layers.axes import Axes, constrained
 from jattn.layers.embeddings import Embedding, Head
 from jattn.layers.flow import Flow, Record
 from jattn.layers.stack import Remat, Stack
-from jattn.mechanisms import Layout
+from jattn.mechanisms import Layout, Mechanism
 from jattn.mechanisms.attention import Attention
 from jattn.models import Model, network
 from jattn.models.network import Network
@@ -29,12 +29,16 @@ from jattn.parts.positions.rotary import Rotary
 class DecoderConfig(Model):
     """The options of a decoder, which reads and predicts a `vocabulary` of tokens."""
 
-    attention: Attention = Attention(mask=Causal(), position=Rotary())
+    attention: Mechanism = Attention(mask=Causal(), position=Rotary())
     vocabulary: int = 256
 
     def __post_init__(self):
         super().__post_init__()
         self.at_least_1("vocabulary")
+        if getattr(self.attention, "order", "causal") == "full":
+            raise ValueError(
+                "A decoder predicts what its rows may not see, got an attention of order 'full'; leave the order out."
+            )
 
     def build(self, *, rngs: nnx.Rngs, dtype: DTypeLike, remat: Remat) -> "Decoder":
         return Decoder(self, rngs=rngs, dtype=dtype, remat=remat)

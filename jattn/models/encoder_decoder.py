@@ -171,6 +171,7 @@ def _side(layout: Layout, number: int) -> Layout:
 
 def _both(one: Record, other: Record) -> Record:
     """Two records as one, the shorter with rows behind its own that see no key."""
+    network.check_alike([one.stats, other.stats])
     rows = max(each.stats.visible.shape[2] for each in (one, other))
 
     def longer(stats: Stats, name: str) -> Array | None:

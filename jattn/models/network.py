@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from jattn.layers.norms import Norm
 from jattn.layers.reparametrizations.plain import Plain
 from jattn.layers.reparametrized import Reparametrized
 from jattn.layers.stack import Remat, Stack
-from jattn.mechanisms.attention import Attention
+from jattn.mechanisms import Mechanism
 from jattn.models import Model
 from jattn.part import Rng
 
@@ -77,7 +77,7 @@ def feed_forward(config: Model, rngs: nnx.Rngs) -> nnx.Module:
     return FeedForward(config.width, config.expansion * config.width, config.activation, rngs=rngs)
 
 
-def multi_head(config: Model, attention: Attention, rngs: nnx.Rngs) -> MultiHead:
+def multi_head(config: Model, attention: Mechanism, rngs: nnx.Rngs) -> MultiHead:
     """The first half of a block."""
     dims = config.projection.dims(config.width, config.heads, config.depth)
     return MultiHead(attention, config.projection, dims, rngs=rngs)
@@ -91,7 +91,7 @@ def block(config: Model, rngs: nnx.Rngs, first: Callable, second: Callable | Non
 
 
 def stack(
-    config: Model, attention: Attention, *, rngs: nnx.Rngs, remat: Remat = "none", layers_at_once: int | None = None
+    config: Model, attention: Mechanism, *, rngs: nnx.Rngs, remat: Remat = "none", layers_at_once: int | None = None
 ) -> Stack:
     """As many blocks of self-attention as the model is deep, the last ones pruned."""
     make = functools.partial(block, config, first=functools.partial(multi_head, config, attention))
@@ -109,15 +109,39 @@ def last_norm(config: Model, rngs: nnx.Rngs) -> Norm:
 
 
 def joined(records: Places) -> Record:
-    """The records of all blocks as one: statistics "l b t h", terms summed."""
+    """The records of all blocks as one: statistics "l b t h", none where a block has none, terms summed.
+
+    Raises ValueError where blocks observe different things.
+    """
     one = [jax.tree.map(lambda leaf: leaf[None], record) for record in (*records.first, *records.last)]
     found = [*one[: len(records.first)], *records.repeat, *one[len(records.first) :]]
-    stats = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(record.stats for record in found))
+    check_alike([record.stats for record in found])
+    stats = jax.tree.map(_after_one_another, *(record.stats for record in found), is_leaf=_absent)
     terms: dict = {}
     for record in found:
         for name, term in record.terms.items():
             terms[name] = terms.get(name, 0) + term.sum()
     return Record(stats, terms)
+
+
+def check_alike(stats: Sequence[Any]) -> None:
+    """Refuses statistics of blocks of which one has observed what another has not."""
+    reported = [
+        {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(each, _absent)} for each in stats
+    ]
+    if apart := set.union(*reported) - set.intersection(*reported):
+        raise ValueError(
+            f"The blocks of a model must observe the same, got {', '.join(sorted(apart))} of some alone; give each of "
+            f"its attentions the parts that observe, or none of them."
+        )
+
+
+def _absent(leaf: Any) -> bool:
+    return leaf is None
+
+
+def _after_one_another(*leaves: Array | None) -> Array | None:
+    return None if any(map(_absent, leaves)) else jnp.concatenate(leaves)
 
 
 def for_batch(rng: Array | Rng | None, batch: int) -> Rng | None:

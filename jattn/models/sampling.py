@@ -1,4 +1,4 @@
-"""Draws the continuation of a prompt, token by token, over a cache of the whole text.
+"""Draws the continuation of a prompt, token by token, over what attention keeps of the text.
 
 Source: Fan et al., "Hierarchical Neural Story Generation", ACL 2018, arXiv:1805.04833, section 5.4 (top k); Holtzman et
 al., "The Curious Case of Neural Text Degeneration", ICLR 2020, arXiv:1904.09751, section 3.1 (top p).
@@ -13,6 +13,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jattn.mechanisms.attention import Attention
 from jattn.models.decoder import Decoder, DecoderConfig
 from jattn.parts.masks.window import Window
 
@@ -20,8 +21,11 @@ from jattn.parts.masks.window import Window
 def within(config: DecoderConfig, context: int) -> DecoderConfig:
     """The same decoder, same weights, that looks back over the `context` tokens of its training and no further.
 
-    At distances that it never saw it writes noise: the default run's text broke down after 128 bytes.
+    At distances that it never saw it writes noise: the default run's text broke down after 128 bytes. Linear attention
+    keeps no keys to look back at, and stays as it is.
     """
+    if not isinstance(config.attention, Attention):
+        return config
     mask = config.attention.mask & Window(left=context - 1)
     return dataclasses.replace(config, attention=dataclasses.replace(config.attention, mask=mask))
 

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattn.engines import ring, tiles, zigzag
+from jattn.mechanisms import Mechanism
+from jattn.mechanisms.attention import Attention
 from jattn.models.bag import BagConfig
 from jattn.models.encoder_decoder import EncoderDecoderConfig
 from jattn.models.vision_transformer import VisionTransformerConfig
@@ -78,8 +80,8 @@ def masks(run: Run) -> tuple[Mask, ...]:
     """Of the attentions in one layer; of an encoder-decoder the target's own, the source's, and that across."""
     model = run.model
     if isinstance(model, EncoderDecoderConfig):
-        return model.attention.mask, model.source_attention.mask, model.cross_attention.mask
-    return (model.attention.mask,)
+        return tuple(map(_mask, (model.attention, model.source_attention, model.cross_attention)))
+    return (_mask(model.attention),)
 
 
 def rows(run: Run) -> int:
@@ -89,7 +91,7 @@ def rows(run: Run) -> int:
 
 def dealt(run: Run, parts: int) -> np.ndarray:
     """The chunks of an example's tokens, all of one length, that each of so many devices has in a ring."""
-    return _dealt(run, run.model.attention.mask, parts)
+    return _dealt(run, _mask(run.model.attention), parts)
 
 
 @functools.cache
@@ -124,6 +126,14 @@ def _seen(run: Run, mask: Mask, parts: int, side: int) -> float:
     work = between[chunks[:, None, :, None], chunks[None, :, None, :]].sum((2, 3))
     me = np.arange(parts)
     return float(sum(work[me, me - turn].max() for turn in range(parts)))
+
+
+def _mask(attention: Mechanism) -> Mask:
+    if not isinstance(attention, Attention):
+        raise ValueError(
+            f"A plan counts what a mask lets rows see, got {type(attention).__name__}; plan a run of Attention."
+        )
+    return attention.mask
 
 
 def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:

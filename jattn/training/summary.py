@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jattn.models.decoder import DecoderConfig
+from jattn.training import plots
 from jattn.training.run import Run
 
 
@@ -29,14 +30,16 @@ class Summary(NamedTuple):
             f"training loss    {self.train_loss:.4f} nats per {unit}, the mean of the last twentieth",
             f"trained on       {trained_on:,} {unit}s in {self.run.steps:,} steps, {self.seconds:.0f} s {since}",
         ]
+        # no entropies are drawn where rows have no weights
+        pictures = plots.LOSS_FILE, plots.ENTROPY_FILE, plots.HEADS_FILE
+        drawn = [name for name in pictures if (self.directory / name).exists()]
         # a compressor tells each byte from those before it, as a decoder does
         decodes = isinstance(self.run.model, DecoderConfig)
         if decodes and self.run.source.references:
             lines.append("beside it, on the same held-out text, in nats per byte:")
             lines += [f"  {loss:.3f}  {name}" for name, loss in self.run.source.references.items()]
         lines += [
-            f"files            {self.directory}: run.json, metrics.jsonl, checkpoints/, "
-            f"loss.png, entropy.png, heads.png",
+            f"files            {self.directory}: {', '.join(['run.json', 'metrics.jsonl', 'checkpoints/', *drawn])}",
             f"sample with      jattn sample --dir {self.directory}"
             if decodes
             else f"measure with     jattn eval --dir {self.directory}",

@@ -6,6 +6,7 @@ import functools
 import pytest
 
 from jattn.costs import decoder, paper
+from jattn.mechanisms.linear import LinearAttention
 from jattn.models.decoder import DecoderConfig
 from jattn.parts.scores.temperature import Temperature
 from jattn.training.presets import preset
@@ -85,3 +86,8 @@ def test_a_bill_is_what_was_measured(name, sent):
     # the measured block multiplies weights by its mask, and compares once less in each of its rows
     masks, comparisons = 4 * 12 * 128 * 128, 72 * 12 * 128
     assert made.complete and round(made.bytes) + masks - comparisons == sent
+
+
+def test_attention_without_weights_is_refused():
+    with pytest.raises(ValueError, match="counted for attention with weights, got LinearAttention; use Attention"):
+        decoder.decoder(DecoderConfig(attention=LinearAttention()), 8)

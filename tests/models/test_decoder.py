@@ -12,8 +12,10 @@ from jattn.layers.buffers import Buffer
 from jattn.layers.heads.grouped import Grouped
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.linear import LinearAttention
 from jattn.models.decoder import Decoder, DecoderConfig
 from jattn.part import part
+from jattn.parts.decays.retention import Retention
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
 from jattn.parts.normalizers.sink import Sink
@@ -112,6 +114,20 @@ def test_decoding_in_pieces_is_one_pass(name):
     assert want.record.stats.entropy.shape == (2, 2, 13, 4) and want.state is None
 
 
+def test_linear_attention_decodes_in_pieces_from_a_state_of_one_size():
+    weights = made(LinearAttention(decay=Retention(), position=Rotary()))
+    want = run(*weights, TOKENS)
+    model = nnx.merge(*weights)
+    state, logits = model.state(2, 1), []
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, model.state(2, 1000))
+    for piece in jnp.split(TOKENS, [11, 12], axis=1):
+        decoded = run(*weights, piece, None, state)
+        state = decoded.state
+        logits.append(decoded.logits)
+    assert_close(want.logits, jnp.concatenate(logits, 1))
+    assert want.record.stats.entropy is None and want.record.stats.visible.shape == (2, 2, 13, 4)
+
+
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_the_future_changes_nothing(name):
     weights = made(ATTENTIONS[name])
@@ -204,7 +220,8 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"activation": "tanh"}, "tanh"),
         ({"pruned": 3}, "pruned counts the deepest blocks .* at most 2, got 3"),
         ({"residual": "gated"}, "gated"),
-        ({"attention": Softmax()}, "Attention"),
+        ({"attention": Softmax()}, "attention must be a Mechanism, got Softmax"),
+        ({"attention": LinearAttention(order="full")}, "its rows may not see, got an attention of order 'full'"),
     ],
 )
 def test_bad_options_are_refused(options, words):

@@ -9,9 +9,11 @@ import pytest
 from flax import nnx
 
 from jattn.layers.buffers import Buffer
-from jattn.layers.flow import Flow
+from jattn.layers.flow import Flow, Record
 from jattn.mechanisms import Layout
+from jattn.models import encoder_decoder
 from jattn.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, Sequences
+from jattn.part import Stats
 
 SOURCE = jax.random.randint(jax.random.key(0), (2, 7), 0, 11)
 TARGET = jax.random.randint(jax.random.key(1), (2, 5), 0, 11)
@@ -94,3 +96,12 @@ def test_what_does_not_fit_is_refused():
         EncoderDecoderConfig(positions="x")
     with pytest.raises(TypeError, match=r"reads Sequences\(source, target\), got .* --objective target_given_source"):
         nnx.merge(*made())(TARGET)
+
+
+def test_sides_that_observe_different_things_are_refused():
+    stats = Stats(*(jnp.zeros((2, 1, 3, 2)) for _ in range(4)), observed={})
+    seen = stats._replace(observed={"load": jnp.zeros((2, 4))})
+    with pytest.raises(ValueError, match=r"must observe the same, got .observed\['load'\] of some alone"):
+        encoder_decoder._both(Record(stats, {}), Record(seen, {}))
+    both = encoder_decoder._both(Record(seen, {}), Record(seen._replace(entropy=None), {})).stats
+    assert both.observed["load"].shape == (4, 4) and both.visible.shape == (4, 1, 3, 2) and both.entropy is None

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from jattn.layers.flow import Places, Record
@@ -17,6 +18,19 @@ def test_records_are_joined_by_layer_and_terms_summed():
     found = joined(Places(repeat=(record,), last=(last,)))
     np.testing.assert_array_equal(found.stats["x"], np.arange(9).reshape(3, 3))
     assert found.terms["router"] == 7
+
+
+def test_a_statistic_that_one_block_lacks_is_absent():
+    whole, less = ({"x": jnp.ones((1, 2)), "y": y} for y in (jnp.ones((1, 2)), None))
+    found = joined(Places(repeat=(Record(whole, {}), Record(less, {}))))
+    assert found.stats["x"].shape == (2, 2) and found.stats["y"] is None
+
+
+def test_blocks_that_observe_different_things_are_refused():
+    one, other = (Record({"x": jnp.ones((1, 2)), "observed": {name: jnp.ones((1, 3))}}, {}) for name in ("a", "b"))
+    with pytest.raises(ValueError, match=r"must observe the same, got \['observed'\]\['a'\], .*'b'\] of some alone"):
+        joined(Places(repeat=(one, other)))
+    assert joined(Places(repeat=(one, one))).stats["observed"]["a"].shape == (2, 3)
 
 
 def test_what_was_joined_is_taken_apart():

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jattn import Attention
+from jattn import Attention, LinearAttention
 from jattn.masks import Causal
 from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
@@ -158,3 +158,9 @@ def test_attention_of_an_encoder_decoder_is_three():
     # the target's own sees half of what the source and the way across do
     run = Run(model=EncoderDecoderConfig(width=32, depth=1, heads=2), objective=TargetGivenSource(), context=64)
     assert roofline.seen(run, 1, 1) == 64 * 65 / 2 + 2 * 64**2
+
+
+def test_attention_without_a_mask_is_refused():
+    run = Run(model=DecoderConfig(attention=LinearAttention()))
+    with pytest.raises(ValueError, match="what a mask lets rows see, got LinearAttention; plan a run of Attention"):
+        roofline.flops(run, ONE, "cpu")

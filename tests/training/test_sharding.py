@@ -133,6 +133,103 @@ def test_losses_and_entropies_are_those_of_one_device(kind, accumulate, meshes):
         assert share == 1 / (mesh[1] * mesh[2]), mesh
 
 
+# the same of the other models, whose examples are made up
+OTHERS = """
+import chex
+chex.set_n_cpu_devices(8)
+import dataclasses, json, sys
+
+name, meshes = json.loads(sys.argv[1])
+import jax
+import numpy as np
+from jattn.models.encoder import EncoderConfig
+from jattn.models.encoder_decoder import EncoderDecoderConfig
+from jattn.models.vision_transformer import VisionTransformerConfig
+from jattn.training import state
+from jattn.training.objectives.classification import Classification
+from jattn.training.objectives.masked_tokens import MaskedTokens
+from jattn.training.objectives.target_given_source import TargetGivenSource
+from jattn.training.run import Run
+from jattn.training.sharding import Mesh
+from jattn.training.sources.transduction import Transduction
+from jattn.training.step import training_step
+
+sizes = {"width": 16, "depth": 2, "heads": 4}
+random = np.random.default_rng(0)
+
+
+def images(step):
+    label = random.integers(3, size=8).astype(np.int32)
+    noise = random.normal(size=(8, 8, 8, 1)).astype(np.float32)
+    return {"inputs": noise + label[:, None, None, None], "label": label}
+
+
+def texts(step):
+    return {"tokens": random.integers(0, 20, (8, 41)).astype(np.int32)}
+
+
+strings = Transduction(symbols=15).train(14, 0)
+
+
+def pairs(step):
+    rows = [strings[8 * step + n] for n in range(8)]
+    # the boundary in front is cut off, so that a context axis divides the target too
+    return {key: np.stack([row[key][..., : 15] if key == "tokens" else row[key] for row in rows]) for key in rows[0]}
+
+
+run, batch = {
+    "vision, class token": (
+        Run(model=VisionTransformerConfig(**sizes, classes=3), objective=Classification()), images,
+    ),
+    "vision, mean": (
+        Run(model=VisionTransformerConfig(**sizes, classes=3, pool="mean"), objective=Classification()), images,
+    ),
+    "encoder": (
+        Run(model=EncoderConfig(**sizes, vocabulary=264), objective=MaskedTokens(share=0.5)), texts,
+    ),
+    "encoder-decoder": (Run(model=EncoderDecoderConfig(**sizes), objective=TargetGivenSource()), pairs),
+}[name]
+batches = [batch(step) for step in range(20)]
+
+
+def trained(mesh):
+    here = dataclasses.replace(run, steps=20, batch=8, mesh=mesh)
+    reached, step, losses = state.fresh(here), training_step(here), []
+    for each in batches:
+        reached, shown = step(reached, each)
+        losses.append(float(shown.loss))
+    return np.array(losses), np.asarray(shown.entropy), reached
+
+plain, entropy, _ = trained(Mesh(data=1))
+found = []
+for each in meshes:
+    losses, mine, reached = trained(Mesh(*each))
+    assert all(len(leaf.sharding.device_set) == np.prod(each) for leaf in jax.tree.leaves(reached))
+    found.append((float(np.abs(losses / plain - 1).max()), float(np.abs(mine - entropy).max())))
+print(json.dumps([float(plain[0] - plain[-5:].mean()), found]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "meshes"),
+    [
+        ("vision, class token", [(2, 2, 2, 1), (1, 4, 2, 1), (8, 1, 1, 1)]),
+        ("vision, mean", [(1, 2, 2, 2), (2, 1, 1, 4), (1, 8, 1, 1)]),
+        ("encoder", [(2, 2, 2, 1), (1, 2, 2, 2), (1, 1, 4, 2)]),
+        ("encoder-decoder", [(2, 2, 2, 1), (1, 2, 2, 2), (2, 1, 4, 1)]),
+    ],
+)
+def test_losses_of_the_other_models_are_those_of_one_device(name, meshes):
+    command = [sys.executable, "-c", OTHERS, json.dumps([name, meshes])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    learned, found = json.loads(done.stdout.splitlines()[-1])
+    assert learned > 0.1
+    for mesh, (loss, entropy) in zip(meshes, found, strict=True):
+        assert loss < 1e-5 and entropy < 1e-4, (mesh, loss, entropy)
+
+
 # temporaries of a step over 65,536 tokens
 LONG = """
 import chex

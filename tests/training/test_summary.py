@@ -21,3 +21,9 @@ def test_references_belong_to_the_embedded_text():
 def test_tokens_that_are_no_bytes_are_called_tokens():
     told = str(Summary(Run(source=Dataset(vocabulary=99), steps=10), Path("here"), 1.4, 1.5, 1.0))
     assert "1.5000 nats per token" in told and "10,240 tokens in 10 steps" in told and "byte" not in told
+
+
+def test_pictures_are_those_that_are_there(tmp_path):
+    (tmp_path / "loss.png").touch()
+    told = str(Summary(Run(), tmp_path, 1.4, 1.5, 1.0))
+    assert "checkpoints/, loss.png" in told and "entropy.png" not in told
