@@ -6,6 +6,8 @@ from jattn import lazy
 _HOMES = {
     "AddedPositions": "jattn.layers.added_positions",
     "Axes": "jattn.layers.axes",
+    "Bag": "jattn.models.bag",
+    "BagConfig": "jattn.models.bag",
     "Block": "jattn.layers.block",
     "Buffer": "jattn.layers.buffers",
     "Decoded": "jattn.models.decoder",

@@ -23,6 +23,8 @@ from jattn.layers.reparametrizations.weight_norm import WeightNorm as WeightNorm
 from jattn.layers.reparametrized import Reparametrized as Reparametrized
 from jattn.layers.stack import Stack as Stack
 from jattn.models import Model as Model
+from jattn.models.bag import Bag as Bag
+from jattn.models.bag import BagConfig as BagConfig
 from jattn.models.decoder import Decoded as Decoded
 from jattn.models.decoder import Decoder as Decoder
 from jattn.models.decoder import DecoderConfig as DecoderConfig

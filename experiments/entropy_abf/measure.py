@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def windows(text: Int[np.ndarray, " n"], length: int, count: int) -> Int[np.ndar
     return np.stack([text[end - length - 1 : end] for end in ends]).astype(np.int32)
 
 
-def reader(run: Run, arm: str):
+def reader(run: Run, arm: str) -> Callable[[Variables, Int[np.ndarray, "w n"]], dict[str, Any]]:
     """Mean loss in nats per byte, and each layer's mean entropy in nats, of the last bytes of some windows."""
     forward = state.forward(dataclasses.replace(run, model=dataclasses.replace(run.model, attention=RUN.ARMS[arm])))
 
@@ -73,16 +74,16 @@ def trained(run: Run, begun: TrainState) -> Variables:
     return Variables(reached.params, reached.buffers)
 
 
-def measured(run: Run, count: int) -> dict[str, Any]:
-    """A run's losses and entropies by arm, rate (0 for no further step) and length."""
+def measured(run: Run, count: int, rates: Sequence[float], lengths: Sequence[int]) -> dict[str, Any]:
+    """A run's losses and entropies on so many windows, by arm, rate (0 for no further step) and length."""
     began = time.perf_counter()
     short_read = trained(run, state.fresh(run))
     text = run.source.held_out(run.context).text
-    held = {length: windows(text, length, count) for length in RUN.LENGTHS}
+    held = {length: windows(text, length, count) for length in lengths}
     found = []
     for arm in RUN.ARMS:
         read = reader(run, arm)
-        for rate in (0.0, *RUN.RATES):
+        for rate in (0.0, *rates):
             variables = short_read
             if rate:
                 tuning = RUN.tuned(run, arm, rate)
@@ -110,7 +111,11 @@ def main(words: list[str]) -> int:
     for seed in seeds:
         run = RUN.CELLS[seed]
         if not (file := home / f"seed-{seed}.json").exists():
-            found = measured(dataclasses.replace(run, steps=short.STEPS), 2) if chosen.smoke else measured(run, WINDOWS)
+            if chosen.smoke:
+                with short.compiled_fast():
+                    found = measured(dataclasses.replace(run, steps=short.STEPS), 2, RUN.RATES[:1], RUN.LENGTHS[:2])
+            else:
+                found = measured(run, WINDOWS, RUN.RATES, RUN.LENGTHS)
             results.write(file, found)
         print(file, flush=True)
     return 0

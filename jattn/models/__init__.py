@@ -1,7 +1,7 @@
 """The slot `models`: what a run trains, as options from which it is built."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from flax import nnx
 from jax.typing import DTypeLike
@@ -29,6 +29,9 @@ class Model(Part):
     `reparametrization` all kernels but the embedding's are made from what is learned, and none starts at 0.
     """
 
+    # the fewest blocks that a model may have
+    shallowest: ClassVar[int] = 1
+
     width: int = 128
     depth: int = 4
     heads: int = 2
@@ -45,7 +48,7 @@ class Model(Part):
 
     def __post_init__(self):
         name = type(self).__name__
-        self.at_least_1("width", "depth", "heads", "expansion")
+        self.at_least_1("width", *(["depth"] if self.shallowest else []), "heads", "expansion")
         for field, allowed in (
             ("norm", get_args(Kind)), ("norm_place", get_args(Place)), ("activation", tuple(ACTIVATIONS)),
             ("residual", get_args(Residual)), ("feedforward", ("full", "fused")),

@@ -17,6 +17,7 @@ import numpy as np
 from jattn.engines import ring, tiles, zigzag
 from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
+from jattn.models.bag import BagConfig
 from jattn.models.encoder_decoder import EncoderDecoderConfig
 from jattn.models.vision_transformer import VisionTransformerConfig
 from jattn.part import Place, Span
@@ -153,7 +154,8 @@ def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
 class Weights(NamedTuple):
     """Numbers of a model's matrices: those of one layer, on average, of the embedding and of the head.
 
-    Patches of an image go through a matrix where words are looked up. An encoder-decoder's layer is one of each side.
+    Patches of an image and instances of a bag go through a matrix where words are looked up; a bag's pool is left out.
+    An encoder-decoder's layer is one of each side.
     """
 
     layer: float
@@ -173,8 +175,10 @@ class Weights(NamedTuple):
 
 
 def _features(run: Run) -> int:
-    """What a token may be, as a word, or how many numbers a patch has."""
+    """What a token may be, as a word, or how many numbers a patch or an instance has."""
     model = run.model
+    if isinstance(model, BagConfig):
+        return model.features
     return model.patch**2 * model.channels if isinstance(model, VisionTransformerConfig) else model.vocabulary
 
 
@@ -183,17 +187,21 @@ def _choices(run: Run) -> int:
 
 
 def _patches(run: Run) -> float:
-    """Products of the patches with their matrix, forward, and of the matrix's gradient: pixels need none."""
-    if not isinstance(run.model, VisionTransformerConfig):
+    """Products of patches or instances with their matrix, forward, and of the matrix's gradient: pixels need none."""
+    if isinstance(run.model, BagConfig):
+        count = run.tokens
+    elif isinstance(run.model, VisionTransformerConfig):
+        count = (run.model.image // run.model.patch) ** 2
+    else:
         return 0.0
-    return 4.0 * run.batch * (run.model.image // run.model.patch) ** 2 * Weights.of(run).embedding
+    return 4.0 * run.batch * count * Weights.of(run).embedding
 
 
 def _feed_forward(run: Run) -> tuple[float, ...]:
     """Outputs of the products of a feed-forward layer, for each feature of the stream, on average over the layers."""
     model = run.model
     each = (model.width,) if model.feedforward == "fused" else (model.expansion * model.width,) * 2
-    return tuple(size * (model.depth - model.pruned) / model.depth for size in each)
+    return tuple(size * (model.depth - model.pruned) / max(1, model.depth) for size in each)
 
 
 def model_flops(run: Run) -> float:
@@ -235,7 +243,7 @@ def collectives(run: Run, sizes: Mapping[str, int]) -> Counter:
             found[Collective(kind, (axis,), devices, round(size))] += count
 
     pieces, depth = run.accumulate, model.depth
-    words, pooled = not isinstance(model, VisionTransformerConfig), rows(run) == 1
+    words, pooled = not isinstance(model, BagConfig | VisionTransformerConfig), rows(run) == 1
     for matrix, count, parts, summed in (
         (weights.layer, depth, tensor, item),
         (weights.head, 1, 1 if pooled else tensor, item),

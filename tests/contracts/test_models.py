@@ -11,6 +11,7 @@ from jattn.layers.buffers import Buffer, arrays
 from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam
 from jattn.layers.reparametrized import kernels
 from jattn.models import Model
+from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
 from jattn.models.encoder import EncoderConfig
 from jattn.models.encoder_decoder import EncoderDecoderConfig, Sequences
@@ -24,6 +25,7 @@ READ = {
     EncoderConfig: (jnp.asarray(TOKENS), 1),
     EncoderDecoderConfig: (Sequences(jnp.asarray(TOKENS), jnp.asarray(TOKENS)), 10 * 2 + 1),
     VisionTransformerConfig: (jnp.asarray(IMAGES), 2),
+    BagConfig: (jnp.ones((2, 5, 64)), 2),
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from jattn import Attention, LinearAttention
 from jattn.masks import Causal
+from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
 from jattn.models.encoder import EncoderConfig
 from jattn.models.encoder_decoder import EncoderDecoderConfig
@@ -19,6 +20,7 @@ from jattn.training import state
 from jattn.training.objectives.target_given_source import TargetGivenSource
 from jattn.training.presets import preset
 from jattn.training.run import Run
+from jattn.training.sources.bags import Bags
 from jattn.training.sources.digits import Digits
 
 # part 2's table
@@ -127,13 +129,15 @@ def test_matrices_are_those_of_the_model(options):
         Run(model=EncoderConfig(width=32, depth=3, norm="none", classes=7)),
         Run(model=EncoderDecoderConfig(width=32, depth=3, norm="none"), objective=TargetGivenSource()),
         Run(model=VisionTransformerConfig(width=32, depth=3, norm="none"), source=Digits()),
+        Run(model=BagConfig(width=32, depth=3, norm="none"), source=Bags()),
+        Run(model=BagConfig(width=32, norm="none"), source=Bags()),
     ],
     ids=lambda run: type(run.model).__name__,
 )
 def test_matrices_of_the_other_models_are_all_there(run):
     params, weights = state.outline(run).params, roofline.Weights.of(run)
-    # what is added: learned positions and the class token
-    added = [params[name] for name in ("positions", "class_token") if name in params]
+    # what is added: learned positions and the class token; and a pool
+    added = [params[name] for name in ("positions", "class_token", "pooling") if name in params]
     whole, rest = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (params, added))
     assert run.model.depth * weights.layer + weights.embedding + weights.head == whole - rest
 

@@ -93,12 +93,6 @@ def test_figures_of_another_run_count_nowhere(found):
     assert report.points(given) is None
 
 
-def test_each_arm_has_the_same_rates_and_reads_by_arrays_of_the_run():
-    run = RUN.RUNS[0]
-    rates = {arm: [RUN.tuned(run, arm, rate).optimizer for rate in RUN.RATES] for arm in RUN.ARMS}
-    assert len({tuple(each) for each in rates.values()}) == 1 and len(set(RUN.ARMS.values())) == 4
-
-
 def test_the_page_is_that_of_the_results():
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     kept = page.split(reports.BEGIN)[1].split(reports.END)[0].strip()
