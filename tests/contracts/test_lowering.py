@@ -166,6 +166,10 @@ CASES = {
         (shape(2, BATCH, TOKENS, HEADS, dtype=jnp.float32), shape(2, HEADS, dtype=jnp.float32)),
     ),
     "linear_attention": linear,
+    "performer_attention": lambda: (
+        lambda q, k, v: jattn.performer_attention(q, k, v, jax.random.key(0)),
+        (QUERY, KEY, VALUE),
+    ),
     "parallel_attention": lambda: (
         lambda q, k: jattn.parallel_attention(q, [(k[:, :100], k[:, :100]), (k[:, 100:], k[:, 100:])], kept=1),
         (QUERY, KEY),
