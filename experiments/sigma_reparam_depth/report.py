@@ -113,13 +113,14 @@ def picture(found: Found) -> Figure:
         axes.plot([], [], ":", color="gray", label="with warm-up")
         axes.set(title=arm, xlabel="step", ylabel="training loss (nats per token)", ylim=(0, 3))
         axes.legend(fontsize="x-small")
-    for arm, mark in zip(RUN.ARMS, "ovs", strict=True):
+    looks = zip(RUN.ARMS, ("tab:green", "tab:purple", "tab:gray"), (0.9, 1, 1.1), strict=True)
+    for arm, color, aside in looks:
         for warm_up, fill in zip(RUN.WARM_UPS, ("full", "none"), strict=True):
             held = {rate: [loss(each) for each in seeds(found, arm, rate, warm_up) if each] for rate in RUN.RATES}
-            points = [(rate, each) for rate, some in held.items() for each in some if each < math.inf]
+            points = [(aside * rate, each) for rate, some in held.items() for each in some if each < math.inf]
             if points:
                 label = f"{arm}, warm-up {warm_up:.0%}"
-                last.plot(*zip(*points, strict=True), mark, fillstyle=fill, color="tab:purple", label=label)
+                last.plot(*zip(*points, strict=True), "o", fillstyle=fill, color=color, label=label)
     for mark, name in ((UNIGRAM, "frequencies"), (PREVIOUS, "the symbol before")):
         last.axhline(mark, color="gray", linestyle="--", linewidth=1)
         last.text(RUN.RATES[0], mark, name, fontsize="x-small", verticalalignment="bottom")
