@@ -45,7 +45,7 @@ class Hosts:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Trains a decoder, by default a small one on Shakespeare, and prints what it reached."""
+    """Trains a model, by default a small decoder on Shakespeare, and prints what it reached."""
 
     dir: str | None = None
     resume: str | None = None

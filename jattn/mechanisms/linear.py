@@ -124,15 +124,24 @@ def linear_attention(
     many. Features and decays that have arrays of their own go through `jattn.attend`, with
     `jattn.mechanisms.linear.LinearAttention` and its variables. Raises ValueError for shapes that do not fit.
     """
-    return _serve(query, key, value, LinearAttention(feature, decay, order), layout, state)
+    return serve(query, key, value, LinearAttention(feature, decay, order), layout, state)
 
 
 # as a whole: operation by operation, a call at a new shape would compile dozens of small programs
 @partial(jax.jit, static_argnums=3)
-def _serve(
-    query: Array, key: Array, value: Array, attention: LinearAttention, layout: Layout | None, state: Held | None
+def serve(
+    query: Array,
+    key: Array,
+    value: Array,
+    attention: LinearAttention,
+    layout: Layout | None,
+    state: Held | None,
+    rng: Array | None = None,
 ) -> Attended:
+    """`attend` from a given state or an empty one; where the attention has arrays of its own `rng` draws them."""
+    dims = Dims.of(query, key, value)
+    variables = None if rng is None else attention.init(rng, dims)
     if state is None and attention.order == "causal":
-        one = attention.state(Dims.of(query, key, value), query.dtype, attention.own(None))
+        one = attention.state(dims, query.dtype, attention.own(variables))
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*query.shape[:-3], *leaf.shape)), one)
-    return attend(query, key, value, attention, layout=layout, state=state)
+    return attend(query, key, value, attention, variables=variables, layout=layout, state=state)

@@ -3,17 +3,13 @@
 Source: Choromanski et al., "Rethinking Attention with Performers", ICLR 2021, arXiv:2009.14794, sections 2 and B.1.
 """
 
-from functools import partial
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jattn.mechanisms import Layout
-from jattn.mechanisms.attention import attend
-from jattn.mechanisms.linear import Held, LinearAttention
-from jattn.part import Attended, Dims
+from jattn.mechanisms.linear import Held, LinearAttention, serve
+from jattn.part import Attended
 from jattn.parts.features import Feature
 from jattn.parts.features.favor import Favor
 
@@ -35,24 +31,4 @@ def performer_attention(
     `jattn.linear_attention`, is given the same one. A model keeps what it has drawn, as arrays of
     `jattn.LinearAttention(feature)`. Raises ValueError for shapes that do not fit.
     """
-    attention = LinearAttention(feature, order=order)
-    return _serve(query, key, value, rng, attention, layout, state)
-
-
-# as a whole: operation by operation, a call at a new shape would compile dozens of small programs
-@partial(jax.jit, static_argnums=4)
-def _serve(
-    query: Array,
-    key: Array,
-    value: Array,
-    rng: Array,
-    attention: LinearAttention,
-    layout: Layout | None,
-    state: Held | None,
-) -> Attended:
-    dims = Dims.of(query, key, value)
-    variables = attention.init(rng, dims)
-    if state is None and attention.order == "causal":
-        one = attention.state(dims, query.dtype, attention.own(variables))
-        state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*query.shape[:-3], *leaf.shape)), one)
-    return attend(query, key, value, attention, variables=variables, layout=layout, state=state)
+    return serve(query, key, value, LinearAttention(feature, order=order), layout, state, rng)

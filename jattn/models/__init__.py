@@ -48,7 +48,8 @@ class Model(Part):
 
     def __post_init__(self):
         name = type(self).__name__
-        self.at_least_1("width", *(["depth"] if self.shallowest else []), "heads", "expansion")
+        self.at_least(1, "width", "heads", "expansion")
+        self.at_least(self.shallowest, "depth")
         for field, allowed in (
             ("norm", get_args(Kind)), ("norm_place", get_args(Place)), ("activation", tuple(ACTIVATIONS)),
             ("residual", get_args(Residual)), ("feedforward", ("full", "fused")),
@@ -70,14 +71,14 @@ class Model(Part):
         """Tokens that its attention reads of an example, where a run's context is so long."""
         return context
 
-    def at_least_1(self, *fields: str) -> None:
-        """Refuses sizes below 1."""
+    def at_least(self, least: int, *fields: str) -> None:
+        """Refuses smaller sizes."""
         for field in fields:
-            if (size := getattr(self, field)) < 1:
+            if (size := getattr(self, field)) < least:
                 default = type(self).__dataclass_fields__[field].default
                 raise ValueError(
-                    f"{type(self).__name__}.{field} must be a whole number of at least 1, got {size!r}; the default is "
-                    f"{default}."
+                    f"{type(self).__name__}.{field} must be a whole number of at least {least}, got {size!r}; the "
+                    f"default is {default}."
                 )
 
     def one_of(self, field: str, allowed: tuple[str, ...]) -> None:

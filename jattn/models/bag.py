@@ -45,13 +45,8 @@ class BagConfig(Model):
     classes: int = 2
 
     def __post_init__(self):
-        if self.depth < 0:
-            raise ValueError(
-                f"BagConfig.depth must be a whole number of at least 0, got {self.depth}; the default, 0, has no "
-                f"blocks of attention."
-            )
         super().__post_init__()
-        self.at_least_1("features", "classes")
+        self.at_least(1, "features", "classes")
 
     def build(self, *, rngs: nnx.Rngs, dtype: DTypeLike, remat: Remat) -> "Bag":
         return Bag(self, rngs=rngs, dtype=dtype, remat=remat)

@@ -34,7 +34,7 @@ class DecoderConfig(Model):
 
     def __post_init__(self):
         super().__post_init__()
-        self.at_least_1("vocabulary")
+        self.at_least(1, "vocabulary")
         if getattr(self.attention, "order", "causal") == "full":
             raise ValueError(
                 "A decoder predicts what its rows may not see, got an attention of order 'full'; leave the order out."

@@ -62,7 +62,7 @@ class EncoderConfig(Model):
 
     def __post_init__(self):
         super().__post_init__()
-        self.at_least_1("length", "vocabulary", *([] if self.classes is None else ["classes"]))
+        self.at_least(1, "length", "vocabulary", *([] if self.classes is None else ["classes"]))
         self.one_of("positions", KINDS)
         self.one_of("pool", ("mean", "first"))
 

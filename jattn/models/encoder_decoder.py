@@ -52,7 +52,7 @@ class EncoderDecoderConfig(Model):
 
     def __post_init__(self):
         super().__post_init__()
-        self.at_least_1("length", "vocabulary")
+        self.at_least(1, "length", "vocabulary")
         self.one_of("positions", KINDS)
         if self.pruned:
             raise ValueError(

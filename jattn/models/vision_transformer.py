@@ -50,7 +50,7 @@ class VisionTransformerConfig(Model):
 
     def __post_init__(self):
         super().__post_init__()
-        self.at_least_1("image", "patch", "channels", "classes")
+        self.at_least(1, "image", "patch", "channels", "classes")
         self.one_of("positions", KINDS)
         self.one_of("pool", get_args(Pool))
         if self.image % self.patch:

@@ -41,7 +41,10 @@ def deviations(
 
 @part
 class LogNormal(Feature):
-    """As many features as the width. Until `deviations` replaces them, buffers hold the deviations given here."""
+    """As many features as the width. Until `deviations` replaces them, buffers hold the deviations given here.
+
+    Training does not renew them.
+    """
 
     query_deviation: float = 1.0
     key_deviation: float = 1.0

@@ -76,12 +76,6 @@ def test_a_missing_run_leaves_every_rule_open():
     assert told.startswith("**Not yet decided: 1 runs are missing.**") and told.count("| open |") == 4
 
 
-def test_the_page_is_that_of_the_results():
-    page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    kept = page.split(reports.BEGIN)[1].split(reports.END)[0].strip()
-    assert kept == report.text(reports.load(FOLDER, FOLDER / "results")).strip()
-
-
 def test_its_picture_is_drawn_of_all_and_of_none():
     for given in (found(), reports.Found([None] * len(RUN.CELLS), FOLDER)):
         assert len(report.picture(given).axes) == 3

@@ -93,12 +93,6 @@ def test_figures_of_another_run_count_nowhere(found):
     assert report.points(given) is None
 
 
-def test_the_page_is_that_of_the_results():
-    page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    kept = page.split(reports.BEGIN)[1].split(reports.END)[0].strip()
-    assert kept == report.text(reports.load(FOLDER, FOLDER / "results")).strip()
-
-
 def test_its_picture_is_drawn_of_all(found, tmp_path):
     report.picture(found()).savefig(file := tmp_path / "all.png", dpi=40)
     assert file.stat().st_size > 1000

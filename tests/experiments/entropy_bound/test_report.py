@@ -81,12 +81,6 @@ def test_rounding_is_no_crossing(found):
     assert held(found(("unmasked above own", -5e-7)))["3"]
 
 
-def test_the_committed_page_says_what_the_committed_results_say():
-    told = report.text(reports.load(FOLDER, FOLDER / "results"))
-    page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert page.partition(reports.BEGIN)[2].partition(reports.END)[0].strip() == told.strip()
-
-
 def test_a_picture_is_drawn_of_nothing_and_of_all(tmp_path, found):
     for number, given in enumerate((reports.Found([None] * 8, tmp_path / "none"), found())):
         report.picture(given).savefig(file := tmp_path / f"{number}.png", dpi=40)

@@ -86,12 +86,6 @@ def test_a_missing_run_opens_what_counts_it():
     assert "| plain | 0% | 0.003 | 0 of 4 | 0 of 4 | 0 of 4 |" in report.text(given)
 
 
-def test_the_committed_page_says_what_the_committed_results_say():
-    told = report.text(reports.load(FOLDER, FOLDER / "results"))
-    page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert page.partition(reports.BEGIN)[2].partition(reports.END)[0].strip() == told.strip()
-
-
 def test_a_picture_is_drawn_of_nothing_and_of_all(tmp_path):
     for number, given in enumerate((reports.Found([None] * 80, FOLDER), found(9, 2))):
         report.picture(given).savefig(file := tmp_path / f"{number}.png", dpi=40)

@@ -93,12 +93,6 @@ def test_a_missing_run_opens_the_rules_of_its_block_and_the_verdict():
     assert told.startswith("**Not yet decided: 1 runs are missing.**") and "| SM+LN+R | 0.003 | 2.100 2.110 |" in told
 
 
-def test_the_committed_page_says_what_the_committed_results_say():
-    told = report.text(reports.load(FOLDER, FOLDER / "results"))
-    page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert page.partition(reports.BEGIN)[2].partition(reports.END)[0].strip() == told.strip()
-
-
 def test_a_picture_is_drawn_of_nothing_and_of_all(tmp_path):
     for number, given in enumerate((found(lambda *cell: None), found())):
         report.picture(given).savefig(file := tmp_path / f"{number}.png", dpi=40)

@@ -77,12 +77,6 @@ def test_the_rates_that_count_are_those_that_the_grid_chose():
     assert {arm: report.chosen(there, arm) for arm in RUN.CHOSEN} == RUN.CHOSEN
 
 
-def test_the_committed_page_says_what_the_committed_results_say():
-    told = report.text(reports.load(FOLDER, FOLDER / "results"))
-    page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert page.partition(reports.BEGIN)[2].partition(reports.END)[0].strip() == told.strip()
-
-
 def test_a_picture_is_drawn_of_nothing_and_of_all(found, tmp_path):
     for number, given in enumerate((reports.Found([None] * len(RUN.CELLS), FOLDER), found(0.95, None, 0.9, 0.9))):
         report.picture(given).savefig(file := tmp_path / f"{number}.png", dpi=40)
