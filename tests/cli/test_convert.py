@@ -60,5 +60,5 @@ def test_bad_input_is_told_in_a_sentence(softmax, trained, refused, tmp_path):
 
 def test_help_names_the_options(capsys):
     assert cli.main(["convert", "--help"]) == 0
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert "--distill" in shown and "jattn convert RUN --to FEATURE" in shown

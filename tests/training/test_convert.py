@@ -58,6 +58,7 @@ def named(tree):
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+@pytest.mark.slow
 def test_weights_are_the_same_and_training_goes_on_from_them(began, trained, tmp_path):
     run = dataclasses.replace(convert.linear(began, Elu()), seed=5)
     assert run.model.attention == LinearAttention(Elu(), position=Rotary()) and run.steps == 2
@@ -77,6 +78,7 @@ def test_weights_are_the_same_and_training_goes_on_from_them(began, trained, tmp
     assert int(checkpoint.load(tmp_path / "new", run).state.step) == 2
 
 
+@pytest.mark.slow
 def test_deviations_are_those_of_each_layer_under_softmax(began, trained, tmp_path):
     run = convert.linear(began, LogNormal())
     convert.convert(trained, run, tmp_path / "new")
@@ -153,6 +155,7 @@ def test_an_attention_that_is_more_than_softmax_is_refused(began, attention, tol
         convert.linear(dataclasses.replace(began, model=dataclasses.replace(MODEL, attention=attention)), Elu())
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_and_leaves_no_trace(began, trained, tmp_path):
     run, new = convert.linear(began, Elu()), tmp_path / "new"
 
