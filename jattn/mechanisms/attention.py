@@ -78,6 +78,7 @@ class Attention(Mechanism):
                     f"Attention.{name} must be a part of the slot {slot.__name__}, got {checks.kind(thing)}; {cure}."
                 )
 
+        checks.axis(self)
         for name, rule, fits, left_out in (
             ("scale", "a finite number or None", lambda x: x is None or math.isfinite(x), "1/sqrt of the width"),
             ("dropout", "a probability in [0, 1)", lambda x: 0 <= x < 1, "none"),

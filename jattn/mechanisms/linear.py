@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.engines import prefix, prefix_shards, varying
-from jattn.mechanisms import Layout, Mechanism, Split, sides
+from jattn.mechanisms import Layout, Mechanism, Split, checks, sides
 from jattn.mechanisms.attention import attend
 from jattn.part import Attended, Dims, Place, Rng, Side, part
 from jattn.parts.decays import Decay, Undecayed
@@ -48,6 +48,7 @@ class LinearAttention(Mechanism):
     context_axis: str | None = None
 
     def __post_init__(self):
+        checks.axis(self)
         if self.order not in ("causal", "full"):
             raise ValueError(
                 f"LinearAttention.order must be 'causal' or 'full', got {self.order!r}; leave it out for 'causal'."

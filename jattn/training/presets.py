@@ -118,7 +118,7 @@ PRESETS |= ENTROPY_GUIDED
 def preset(name: str) -> Run:
     """The run of that name."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, 3, 0.4) or list(PRESETS)
-        known = ", ".join(PRESETS)
-        raise ValueError(f"A preset must be one of {known}, got {name!r}; did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(name, PRESETS, 3, 0.4)
+        cure = f"did you mean {' or '.join(near)}?" if near else "take one of these."
+        raise ValueError(f"A preset must be one of {', '.join(PRESETS)}, got {name!r}; {cure}")
     return PRESETS[name]
