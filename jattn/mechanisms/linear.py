@@ -98,9 +98,13 @@ class LinearAttention(Mechanism):
         given = own, query, key, value, place
         given = varying.alike(given, given)
         if self.context_axis is not None:
-            return prefix_shards.attend(self._rule(), *given, self.context_axis)
-        found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
-        return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+            found = prefix_shards.attend(self._rule(), *given, self.context_axis)
+        else:
+            found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
+            found = found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        if seen := self.feature.observe(own["feature"], query, key, place):
+            found = found._replace(stats=found.stats._replace(observed={"feature": seen}))
+        return found
 
     def _rule(self) -> prefix.Rule:
         return prefix.Rule(self.feature, self.decay, self.order)

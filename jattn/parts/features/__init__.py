@@ -26,3 +26,10 @@ class Feature(Part):
         The factor is what may be large: features themselves are of order 1.
         """
         raise NotImplementedError
+
+    def observe(self, own: dict, query: Side, key: Side, place: Place) -> dict:
+        """What training notes of both sides whole, by name: sums over their tokens and heads, and counts of those.
+
+        They are added up over a batch, and over the devices of a mesh; `refresh` of the next step reads the totals.
+        """
+        return {}
