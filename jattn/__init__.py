@@ -6,6 +6,7 @@ from jattn import lazy
 _HOMES = {
     "Attended": "jattn.part",
     "Attention": "jattn.mechanisms.attention",
+    "AugmentedLinear": "jattn.mechanisms.augmented_linear",
     "Dims": "jattn.part",
     "Layout": "jattn.mechanisms",
     "LinearAttention": "jattn.mechanisms.linear",
