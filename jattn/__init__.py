@@ -6,9 +6,11 @@ from jattn import lazy
 _HOMES = {
     "Attended": "jattn.part",
     "Attention": "jattn.mechanisms.attention",
+    "AugmentedLinear": "jattn.mechanisms.augmented_linear",
     "Dims": "jattn.part",
     "Layout": "jattn.mechanisms",
     "LinearAttention": "jattn.mechanisms.linear",
+    "LogNormalDiagonal": "jattn.mechanisms.log_normal_diagonal",
     "Part": "jattn.part",
     "Stats": "jattn.part",
     "Variables": "jattn.part",

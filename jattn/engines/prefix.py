@@ -35,6 +35,11 @@ class Rule:
     order: Literal["causal", "full"] = "causal"
 
     def __post_init__(self):
+        if self.feature.block and (self.order == "full" or self.decay != Undecayed()):
+            raise ValueError(
+                f"A feature in blocks of {self.feature.block} tokens has an order and forgets nothing, got "
+                f"{self.order!r} and {type(self.decay).__name__}; leave both out."
+            )
         if self.order == "full" and self.decay != Undecayed():
             raise ValueError(
                 f"What rows that see all keys carry has no order to decay in, got {type(self.decay).__name__}; leave "
@@ -73,6 +78,7 @@ class _Tokens(NamedTuple):
     scale: Float[Array, "c 1"]
     decay: Float[Array, "c #f"]
     value: Float[Array, "c e"]
+    within: Float[Array, "r c s"] | None
 
 
 class _Seen(NamedTuple):
@@ -111,8 +117,8 @@ def attend(
     """Attention of one example behind what `state` holds, and the state after the last key, in linear memory.
 
     Sides hold `vector` as "n h d". Rows have no weights, so that of the statistics only `visible` is there. A segment
-    ends where the next begins: one that comes back begins anew. Raises ValueError where heads do not divide, and for
-    segments where rows see all keys.
+    ends where the next begins: one that comes back begins anew. Features in blocks go on behind whole blocks. Raises
+    ValueError where heads do not divide, and for segments where rows see all keys, or features come in blocks.
     """
     if rule.order == "full":
         return read(rule, own, query, key, value, place, absorb(rule, own, query, key, value, place, state, chunk)[0])
@@ -210,6 +216,9 @@ def _weighed(
             found = (asked @ made.key.T) * near[None, ..., 0]
         else:
             found = jnp.einsum("rtf,sf,tsf->rts", asked, made.key, near)
+        if made.within is not None:
+            block = jnp.arange(tokens) // rule.feature.block
+            found = jnp.where(block[rows, None] == block[None], made.within[:, rows] * seen, found)
         if rule.feature.floor:
             found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
         if rule.feature.normalized:
@@ -224,8 +233,14 @@ def _begun(
     rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, state: State | None, chunk: int | None
 ) -> tuple[State, tuple[Side, Side, Array]]:
     """The state to begin with, and both sides chunk by chunk."""
+    block = rule.feature.block
+    if block and key.segment is not None:
+        raise ValueError(
+            f"A feature in blocks of {block} tokens counts them from the first, got segments; give each segment a call "
+            f"of its own."
+        )
     first, tokens = start(rule, own, query, key, value, place), max(len(query.vector), len(key.vector), 1)
-    size = min(chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
+    size = min(block or chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
     cut = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), _even(query, key, value, size))
     return varying.alike(first if state is None else state, (own, cut, place)), cut
 
@@ -287,9 +302,12 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
     def grouped(x):
         return jnp.moveaxis(x.reshape(tokens, groups, heads // groups, *x.shape[2:]), 0, 2)
 
+    within = None
+    if rule.feature.block:
+        within = rule.feature.within(own["feature"], query, key, place).reshape(groups, heads // groups, tokens, tokens)
     return _Tokens(
         grouped(asked + rule.feature.floor), grouped(reading), spread(held), spread(scale)[..., None],
-        spread(decay), spread(value.astype(kind)),
+        spread(decay), spread(value.astype(kind)), within,
     )  # fmt: skip
 
 
@@ -355,7 +373,7 @@ def _rows(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Float[Array, "r
     level = _finite(_level(rule, jnp.maximum(logs.max(1), past).max(-1)))
     near, far = jnp.exp(logs - level[:, None, None]), jnp.exp(past - level[:, None])
     if near.shape[-1] == 1:
-        weights = (made.query @ made.key.T) * near[None, ..., 0]
+        weights = (made.query @ made.key.T if made.within is None else made.within) * near[None, ..., 0]
     else:
         weights = jnp.einsum("rtf,sf,tsf->rts", made.query, made.key, near)
     asked = made.query * far[None]

@@ -239,7 +239,10 @@ def attend(
     numbers = places if layout.example is None else jnp.reshape(layout.example, size)
     examples = (query, key, value, data, state, places, numbers)
     found = _over(one, size, (query.shape[2], query.shape[1], key.shape[1]))(examples)
-    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+    seen = jax.tree.map(lambda x: x.sum(0), found.stats.observed)
+    found = found._replace(stats=found.stats._replace(observed={}))
+    found = jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+    return found._replace(stats=found.stats._replace(observed=seen))
 
 
 def _dims(query: Array, key: Array, value: Array, layout: Layout) -> Dims:

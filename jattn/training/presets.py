@@ -3,16 +3,21 @@
 Source: Jha, Reagen, "Entropy-Guided Attention for Private LLMs", 2025, arXiv:2501.03489, table 2 and section 4 (what
 each block keeps: softmax SM, layer norm LN, GELU G, ReLU R, scaled ScFFN or fused ScFuFFN feed-forward layers,
 temperatures SM(t), entropy regularization EReg); Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021,
-arXiv:2010.11929, tables 1 and 3 (ViT-B/16 on ImageNet).
+arXiv:2010.11929, tables 1 and 3 (ViT-B/16 on ImageNet); Qin et al., "Scaling TransNormer to 175 Billion Parameters",
+2023, arXiv:2307.14995 (TransNormerLLM).
 """
 
 import dataclasses
 import difflib
 import re
 
+from jattn.layers.heads.gated_norm import GatedNorm
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.linear import LinearAttention
 from jattn.models.decoder import DecoderConfig
 from jattn.models.vision_transformer import VisionTransformerConfig
+from jattn.parts.decays.lightning import Lightning
+from jattn.parts.features.swish import Swish
 from jattn.parts.masks.causal import Causal
 from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores.temperature import Temperature
@@ -78,6 +83,17 @@ PRESETS = {
         batch=4096,
         dtype="bfloat16",
         remat="block",
+    ),
+    # blocks of TransNormerLLM, in the size of the default: decay takes the place of positions
+    "transnormer": Run(
+        model=DecoderConfig(
+            attention=LinearAttention(Swish(), Lightning(depth=4)),
+            projection=GatedNorm(),
+            norm="simple_rms",
+            feedforward="gated",
+            activation="identity",
+            expansion=3,
+        ),
     ),
     # a billion parameters, for a TPU slice or GPUs: `jattn plan --preset billion` says which mesh holds it
     "billion": Run(

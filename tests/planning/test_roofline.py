@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jattn import Attention, LinearAttention
+from jattn.layers.heads.gated_norm import GatedNorm
 from jattn.masks import Causal
 from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
@@ -114,7 +115,10 @@ def test_times_overlap_or_add_up():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"expansion": 3}, {"feedforward": "fused"}, {"pruned": 2}, {"feedforward": "fused", "pruned": 3}],
+    [
+        {}, {"expansion": 3}, {"feedforward": "fused"}, {"pruned": 2}, {"feedforward": "fused", "pruned": 3},
+        {"feedforward": "gated", "projection": GatedNorm()},
+    ],
     ids=str,
 )
 def test_matrices_are_those_of_the_model(options):
