@@ -3,7 +3,8 @@
 Source: Jha, Reagen, "Entropy-Guided Attention for Private LLMs", 2025, arXiv:2501.03489, table 2 and section 4 (what
 each block keeps: softmax SM, layer norm LN, GELU G, ReLU R, scaled ScFFN or fused ScFuFFN feed-forward layers,
 temperatures SM(t), entropy regularization EReg); Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021,
-arXiv:2010.11929, tables 1 and 3 (ViT-B/16 on ImageNet).
+arXiv:2010.11929, tables 1 and 3 (ViT-B/16 on ImageNet); Choromanski et al., "Rethinking Attention with Performers",
+ICLR 2021, arXiv:2009.14794, figure 5 and appendix A.2 (Performer on PG-19).
 """
 
 import dataclasses
@@ -11,8 +12,10 @@ import difflib
 import re
 
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.linear import LinearAttention
 from jattn.models.decoder import DecoderConfig
 from jattn.models.vision_transformer import VisionTransformerConfig
+from jattn.parts.features.favor import Favor
 from jattn.parts.masks.causal import Causal
 from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores.temperature import Temperature
@@ -21,6 +24,7 @@ from jattn.training.objectives.penalized import Penalized
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.sharding import Mesh
+from jattn.training.sources.dataset import Dataset
 from jattn.training.sources.digits import Digits
 from jattn.training.sources.image_dataset import ImageDataset
 
@@ -76,6 +80,26 @@ PRESETS = {
         optimizer=AdamW(rate=3e-3, second_moment=0.999, decay=0.3, warm_up=10_000 / 93_836),
         steps=93_836,
         batch=4096,
+        dtype="bfloat16",
+        remat="block",
+    ),
+    # the Performer of that paper on PG-19, without dropout and with rotary positions: on a TPU slice. Steps, batch and
+    # context are ours, and pieces are prepared by who trains: rows of tokens below 32,768
+    "performer-pg19": Run(
+        model=DecoderConfig(
+            width=512,
+            depth=6,
+            heads=8,
+            attention=LinearAttention(Favor(), position=Rotary()),
+            norm="layer",
+            activation="gelu",
+            vocabulary=32768,
+        ),
+        source=Dataset("pg19_pieces", vocabulary=32768),
+        optimizer=AdamW(rate=1e-3, second_moment=0.98, epsilon=1e-9, warm_up=0, final=1, clip=0.5),
+        steps=100_000,
+        batch=64,
+        context=8192,
         dtype="bfloat16",
         remat="block",
     ),
