@@ -22,7 +22,9 @@ KINDS = {
     "attention": (Mechanism, "a mechanism", "build one, as in jattn.Attention(normalizer=...)"),
     "layout": (Layout, "a Layout", "build one, as in jattn.Layout(mask=...)"),
     "variables": (
-        tuple | None, "what attention.init gives", "pass attention.init(rng, jattn.Dims.of(query, key, value))"
+        tuple | None,
+        "what attention.init gives",
+        "pass attention.init(rng, jattn.Dims.of(query, key, value))",
     ),
     "rng": (Rng | jax.Array | np.ndarray | None, "a key", "make one, as in jax.random.key(0)"),
 }

@@ -79,28 +79,37 @@ class LinearAttention(Mechanism):
         return Held(jnp.zeros((), jnp.int32), empty())
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Held | None) -> Attended:
-        for name in ("mask", "bias"):
-            if getattr(layout, name) is not None:
-                raise ValueError(
-                    f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use "
-                    f"Attention."
-                )
         if self.context_axis is not None and state is not None:
             raise ValueError(
                 f"Linear attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
                 f"context_axis=None."
             )
         held = 0 if state is None else state.length
+        given = self._given(own, split, layout, held)
+        if self.context_axis is not None:
+            return prefix_shards.attend(self._rule(), *given, self.context_axis)
+        found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
+        return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        return prefix.weights(self._rule(), *self._given(own, split, layout, 0), rows)
+
+    def _given(self, own: dict, split: Split, layout: Layout, held: Int[Array, ""] | int) -> tuple:
+        """What an engine takes for one example behind `held` earlier tokens."""
+        for name in ("mask", "bias"):
+            if getattr(layout, name) is not None:
+                raise ValueError(
+                    f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use "
+                    f"Attention."
+                )
         query, key, place = sides.both(self.position, own["position"], split, layout, held, self.context_axis)
         query, key, value = sides.emptied(query), sides.emptied(key), split.value
         if key.valid is not None:
             value = jnp.where(key.valid[:, None, None], value, 0)
         given = own, query, key, value, place
-        given = varying.alike(given, given)
-        if self.context_axis is not None:
-            return prefix_shards.attend(self._rule(), *given, self.context_axis)
-        found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
-        return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        return varying.alike(given, given)
 
     def _rule(self) -> prefix.Rule:
         return prefix.Rule(self.feature, self.decay, self.order)
