@@ -24,7 +24,7 @@ def found(tmp_path):
     """Results that hold to every rule, and a way to change some of one seed."""
     (tmp_path / report.CONVERTED).mkdir()
 
-    def made(change=None, scratch=None, seed=1):
+    def made(change=None, scratch=None, seed=2):
         for number in RUN.SEEDS:
             for arm, losses in LOSSES.items():
                 mine = losses | ((change or {}).get(arm, {}) if number == seed else {})
@@ -77,7 +77,7 @@ def test_one_seed_breaks_a_rule(found, change, scratch, rules):
 
 def test_without_an_arm_every_rule_is_open(found):
     given = found()
-    (given.home / report.CONVERTED / "lln-seed-2.json").unlink()
+    (given.home / report.CONVERTED / "lln-seed-3.json").unlink()
     told = report.text(given)
     assert told.startswith("**Not yet decided: 1. ") and told.count("| open |") == len(report.RULES)
     assert len(report.picture(given).axes) == 2
@@ -85,9 +85,9 @@ def test_without_an_arm_every_rule_is_open(found):
 
 def test_figures_of_another_run_count_nowhere(found):
     given = found()
-    file = given.home / report.CONVERTED / "favor-seed-0.json"
-    file.write_text(file.read_text().replace(names.digest(RUN.tuned(0, FAVOR)), "0"))
-    assert report.losses(given) is None and (FAVOR, 0) not in report.conversions(given)
+    file = given.home / report.CONVERTED / "favor-seed-1.json"
+    file.write_text(file.read_text().replace(names.digest(RUN.tuned(1, FAVOR)), "0"))
+    assert report.losses(given) is None and (FAVOR, 1) not in report.conversions(given)
 
 
 def test_the_table_and_picture_hold_every_loss(found, tmp_path):
