@@ -51,6 +51,9 @@ class BagConfig(Model):
     def build(self, *, rngs: nnx.Rngs, dtype: DTypeLike, remat: Remat) -> "Bag":
         return Bag(self, rngs=rngs, dtype=dtype, remat=remat)
 
+    def inputs(self, context: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, context, self.features), jnp.float32)
+
 
 class Bag(Network):
     """Computes in `dtype`; what it records is the attention of the pool, one row of as many heads as that has rows."""
