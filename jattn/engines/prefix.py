@@ -218,7 +218,8 @@ def _weighed(
             found = jnp.einsum("rtf,sf,tsf->rts", asked, made.key, near)
         if made.within is not None:
             block = jnp.arange(tokens) // rule.feature.block
-            found = jnp.where(block[rows, None] == block[None], made.within[:, rows] * seen, found)
+            same = block[rows, None] == block[None]
+            found = jnp.where(same[None], made.within[:, rows] * seen[None], found)
         if rule.feature.floor:
             found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
         if rule.feature.normalized:
