@@ -196,7 +196,7 @@ def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array,
         weights = (made.query[:, :, None] * (made.key[None] * near)[None]).sum(-1)
         if made.within is not None:
             block = jnp.arange(tokens) // rule.feature.block
-            weights = jnp.where(block[:, None] == block[None], made.within * seen, weights)
+            weights = jnp.where((block[:, None] == block[None])[None], made.within * seen[None], weights)
         if rule.feature.floor:
             floor = rule.feature.floor * made.query.sum(-1)
             weights += floor[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
