@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -178,32 +179,55 @@ def read(
 
 def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> Attended:
     """The definition, all pairs at once: the oracle of the other form, in memory that grows with t times s."""
-    tokens, given = max(len(query.vector), len(key.vector), 1), query
+    made, found, seen = _weighed(rule, own, query, key, value, place, slice(None))
+    return _attended(_by_token(found @ made.value[:, None])[None], seen.sum(-1), query, value)
+
+
+def weights(
+    rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, rows: Int[np.ndarray, " r"]
+) -> Float[Array, "h r s"]:
+    """What some rows give to each key, in memory that grows with r times s; of values shapes alone are read."""
+    found = _weighed(rule, own, query, key, value, place, rows)[1]
+    found = found.reshape(-1, *found.shape[2:])[..., : len(key.vector)]
+    return found if query.valid is None else jnp.where(query.valid[rows, None], found, 0)
+
+
+def _weighed(
+    rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, rows: Int[np.ndarray, " r"] | slice
+) -> tuple[_Tokens, Float[Array, "g h r s"], Bool[Array, "r s"]]:
+    """All tokens, the weights of some rows, and the keys that they see."""
+    tokens = max(len(query.vector), len(key.vector), 1)
     query, key, value = _even(query, key, value, tokens)
-    seen = jnp.broadcast_to(key.valid, (tokens, tokens))
+    numbers = jnp.arange(tokens)
+    seen = jnp.broadcast_to(key.valid, (len(numbers[rows]), tokens))
     if rule.order == "causal":
-        seen = jnp.tril(seen)
+        seen = seen & (numbers[rows, None] >= numbers[None])
     if key.segment is not None:
         run = jnp.cumsum(_begins(key.segment, key.segment[0]))
-        seen = seen & (run[:, None] == run[None, :])
+        seen = seen & (run[rows, None] == run[None])
 
     def one(made: _Tokens):
-        spent = jnp.cumsum(made.decay, 0)
-        left = spent[:, None] - spent[None]
+        spent, asked = jnp.cumsum(made.decay, 0), made.query[:, rows]
+        left = spent[rows, None] - spent[None]
         logs = jnp.where(seen[..., None], left + made.scale[None], -jnp.inf)
         level = _finite(logs.max((1, 2)))
         near = jnp.exp(logs - level[:, None, None])
-        weights = (made.query[:, :, None] * (made.key[None] * near)[None]).sum(-1)
+        if near.shape[-1] == 1:
+            found = (asked @ made.key.T) * near[None, ..., 0]
+        else:
+            found = jnp.einsum("rtf,sf,tsf->rts", asked, made.key, near)
         if made.within is not None:
             block = jnp.arange(tokens) // rule.feature.block
-            weights = jnp.where((block[:, None] == block[None])[None], made.within * seen[None], weights)
+            same = block[rows, None] == block[None]
+            found = jnp.where(same[None], made.within[:, rows] * seen[None], found)
         if rule.feature.floor:
-            floor = rule.feature.floor * made.query.sum(-1)
-            weights += floor[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
-        return _finished(rule, weights @ made.value, weights.sum(-1), level[None] + made.reading)
+            found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
+        if rule.feature.normalized:
+            return divide(found, found.sum(-1, keepdims=True))
+        return found * jnp.exp(level[None] + made.reading[:, rows])[..., None]
 
-    out = jax.vmap(one)(_mapped(rule, own, place, query, key, value))
-    return _attended(_by_token(out)[None], seen.sum(-1), given, value)
+    made = _mapped(rule, own, place, query, key, value)
+    return made, jax.vmap(one)(made), seen
 
 
 def _begun(

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.engines import prefix, prefix_shards, varying
-from jattn.mechanisms import Layout, Mechanism, Split, recent, sides
+from jattn.mechanisms import Layout, Mechanism, Split, checks, recent, sides
 from jattn.mechanisms.attention import attend
 from jattn.mechanisms.recent import Recent
 from jattn.part import Attended, Dims, Place, Rng, Side, part
@@ -54,6 +54,7 @@ class LinearAttention(Mechanism):
     context_axis: str | None = None
 
     def __post_init__(self):
+        checks.axis(self)
         if self.order not in ("causal", "full"):
             raise ValueError(
                 f"LinearAttention.order must be 'causal' or 'full', got {self.order!r}; leave it out for 'causal'."
@@ -86,12 +87,7 @@ class LinearAttention(Mechanism):
         return Held(jnp.zeros((), jnp.int32), empty(), recent.start(dims, dtype, block) if block else None)
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Held | None) -> Attended:
-        for name in ("mask", "bias"):
-            if getattr(layout, name) is not None:
-                raise ValueError(
-                    f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use "
-                    f"Attention."
-                )
+        _no_pairs(layout)
         if self.context_axis is not None and state is not None:
             raise ValueError(
                 f"Linear attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
@@ -100,20 +96,31 @@ class LinearAttention(Mechanism):
         if state is not None and state.recent is not None:
             return self._goes_on(own, split, layout, state)
         held = 0 if state is None else state.length
-        query, key, place = sides.both(self.position, own["position"], split, layout, held, self.context_axis)
-        query, key, value = sides.emptied(query), sides.emptied(key), split.value
-        if key.valid is not None:
-            value = jnp.where(key.valid[:, None, None], value, 0)
-        given = own, query, key, value, place
-        given = varying.alike(given, given)
+        given = self._given(own, split, layout, held)
         if self.context_axis is not None:
             found = prefix_shards.attend(self._rule(), *given, self.context_axis)
         else:
             found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
             found = found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        own, query, key, _, place = given
         if seen := self.feature.observe(own["feature"], query, key, place):
             found = found._replace(stats=found.stats._replace(observed={"feature": seen}))
         return found
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        _no_pairs(layout)
+        return prefix.weights(self._rule(), *self._given(own, split, layout, 0), rows)
+
+    def _given(self, own: dict, split: Split, layout: Layout, held: Int[Array, ""] | int) -> tuple:
+        """What an engine takes for one example behind `held` earlier tokens."""
+        query, key, place = sides.both(self.position, own["position"], split, layout, held, self.context_axis)
+        query, key, value = sides.emptied(query), sides.emptied(key), split.value
+        if key.valid is not None:
+            value = jnp.where(key.valid[:, None, None], value, 0)
+        given = own, query, key, value, place
+        return varying.alike(given, given)
 
     def _goes_on(self, own: dict, split: Split, layout: Layout, state: Held) -> Attended:
         """Of features in blocks, the rows of new tokens, behind whole blocks and the tokens of one that is not."""
@@ -132,6 +139,14 @@ class LinearAttention(Mechanism):
 
     def _rule(self) -> prefix.Rule:
         return prefix.Rule(self.feature, self.decay, self.order)
+
+
+def _no_pairs(layout: Layout) -> None:
+    for name in ("mask", "bias"):
+        if getattr(layout, name) is not None:
+            raise ValueError(
+                f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use Attention."
+            )
 
 
 def linear_attention(

@@ -1,8 +1,10 @@
 """The slot `models`: what a run trains, as options from which it is built."""
 
 import dataclasses
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -70,6 +72,10 @@ class Model(Part):
     def tokens(self, context: int) -> int:
         """Tokens that its attention reads of an example, where a run's context is so long."""
         return context
+
+    def inputs(self, context: int) -> Any:
+        """The shapes of what it is called with for one example, a batch of 1, where a run's context is so long."""
+        return jax.ShapeDtypeStruct((1, context), jnp.int32)
 
     def at_least(self, least: int, *fields: str) -> None:
         """Refuses smaller sizes."""

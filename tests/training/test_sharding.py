@@ -273,6 +273,7 @@ def test_one_device_is_no_mesh():
         ({"data": 3}, 8, "must multiply to a number that divides the 8 devices at hand, got --mesh.data 3"),
         ({"fsdp": 3}, 8, "divides the 8 devices at hand, got --mesh.data -1, --mesh.fsdp 3"),
         ({"data": 4, "tensor": 4}, 8, "divides the 8 devices"),
+        ({"data": 2, "tensor": 4}, 1, "or simulate 8 by XLA_FLAGS=--xla_force_host_platform_device_count=8"),
     ],
 )
 def test_a_mesh_that_the_devices_do_not_fill_is_refused(sizes, count, words):
