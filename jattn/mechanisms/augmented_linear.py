@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jattn.mechanisms import Layout, Mechanism, Split, sides
 from jattn.mechanisms.linear import Held, LinearAttention
@@ -94,6 +94,18 @@ class AugmentedLinear(Mechanism):
         if query.valid is not None:
             near = jnp.where(query.valid[:, None, None], near, 0)
         return found._replace(out=(found.out + near).astype(found.out.dtype))
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        found = self._linear().weights(self._own(own), split, layout, None, rows)
+        query, key, place = sides.both(Unturned(), {}, split, layout, 0, self.context_axis)
+        distance = rows[:, None] - jnp.arange(len(split.key))[None]
+        reached = (distance >= 0) & (distance < self.taps)
+        for side, at in ((query, (rows, None)), (key, (None, slice(None)))):
+            reached = reached if side.valid is None else reached & side.valid[at]
+        taps = jnp.asarray(of_heads(own, "kernel", place))[:, jnp.clip(distance, 0, self.taps - 1)]
+        return found + jnp.where(reached[None], taps, 0).astype(found.dtype)
 
     def _past(self, value: Float[Array, "n j e"]) -> Float[Array, "p j e"]:
         """The values before the first of these: none, or the last ones of the device before this one."""

@@ -127,9 +127,7 @@ class LinearAttention(Mechanism):
         block, new = self.feature.block, len(split.query)
         filled = state.length % block
         kept, split, layout = recent.in_blocks(state.recent, split, layout, state.length)
-        query, key, place = sides.both(self.position, own["position"], split, layout, 0, None)
-        query, key = sides.emptied(query), sides.emptied(key)
-        value = jnp.where(key.valid[:, None, None], split.value, 0)
+        own, query, key, value, place = self._given(own, split, layout, 0)
         found, _ = prefix.attend(self._rule(), own, query, key, value, place, state.keys)
         whole = jnp.arange(len(key.vector)) < (filled + new) // block * block
         ended = key._replace(valid=key.valid & whole)

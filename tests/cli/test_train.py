@@ -176,6 +176,7 @@ def test_deviations_of_log_normal_attention_change_in_training_alone(text, tiny,
     assert cli.main(["train", *tiny, *parts, "--dir", str(home := tmp_path / "run"), "--text", str(text)]) == 0
     reached = kept(home)
     assert [x.shape[-1] for x in reached] == [3, 3, 1, 1] and not any((x == 1).all() for x in reached)
+    capsysbinary.readouterr()
     for words in (["eval"], ["sample", "--prompt", "the ", "--count", "5"]):
         shown = [(cli.main([*words, "--dir", str(home)]), capsysbinary.readouterr().out)[1] for _ in range(2)]
         assert shown[0] == shown[1]

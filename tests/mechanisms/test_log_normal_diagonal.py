@@ -11,6 +11,7 @@ from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import LinearAttention
 from jattn.mechanisms.log_normal_diagonal import LogNormalDiagonal
+from jattn.mechanisms.weights import attention_weights
 from jattn.part import Dims, Variables
 from jattn.parts.features.log_normal import LogNormal
 from jattn.parts.masks.causal import Causal
@@ -116,6 +117,20 @@ def test_no_row_hears_a_later_token():
     one, other = (np.asarray(serve(given, attention).out) for given in (query, louder))
     np.testing.assert_array_equal(one[:9], other[:9])
     assert not np.array_equal(one[9], other[9])
+
+
+def test_weights_of_rows_are_what_they_take_from_each_value():
+    query, key, _ = qkv()
+    each = np.repeat(np.eye(TOKENS, dtype=np.float32)[:, None], 2, 1)
+    attention, variables = LogNormalDiagonal(block=BLOCK), Variables({}, BUFFERS)
+    weights = functools.partial(attention_weights, attention=attention, rows=np.array([0, 9]), variables=variables)
+    found = jax.jit(weights)(query, key)
+    want = np.asarray(serve((query, key, each), attention).out)[[0, 9]].swapaxes(0, 1)
+    np.testing.assert_allclose(found, want, atol=1e-6)
+    learned = LogNormalDiagonal(mixing="ratio")
+    variables = learned.init(jax.random.key(0), Dims(4, 2, 2, WIDTH, 0))
+    with pytest.raises(ValueError, match="so that rows have no weights, got mixing='ratio'"):
+        attention_weights(query, key, learned, rows=slice(0, 2), variables=variables)
 
 
 @functools.partial(jax.jit, static_argnums=4)
