@@ -42,6 +42,24 @@ def kinds(attention: Any, layout: Any, variables: Any, rng: Any) -> None:
             raise TypeError(f"The argument {name} must be {what}, got {kind(given)}; {cure}.")
 
 
+def known(array: Any) -> np.ndarray | None:
+    """Its numbers, None where it is traced."""
+    try:
+        return np.asarray(array)
+    except jax.errors.TracerArrayConversionError:
+        return None
+
+
+def share(name: str, value: Any, cure: str) -> None:
+    """Refuses numbers that are known not to lie between 0 and 1."""
+    held = known(value)
+    if held is None:
+        return
+    if held.dtype.kind not in "iuf" or not ((held >= 0) & (held <= 1)).all():
+        got = repr(value) if held.ndim == 0 else f"numbers from {held.min():.10g} to {held.max():.10g}"
+        raise ValueError(f"{name} must lie between 0 and 1, got {got}; {cure}.")
+
+
 def arrays(query: Array, key: Array, value: Array, layout: Layout) -> None:
     """Refuses vectors, masks and biases of a wrong kind, dtype or shape."""
     for name, x in (("query", query), ("key", key), ("value", value)):

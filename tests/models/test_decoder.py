@@ -220,7 +220,7 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"activation": "tanh"}, "tanh"),
         ({"pruned": 3}, "pruned counts the deepest blocks .* at most 2, got 3"),
         ({"residual": "gated"}, "gated"),
-        ({"feedforward": "fused"}, "where no activation stands between its kernels, got .squared_relu.; use --model.act"),
+        ({"feedforward": "fused"}, "no activation stands between its kernels, got .squared_relu.; use"),
         ({"attention": Softmax()}, "attention must be a Mechanism, got Softmax"),
         ({"attention": LinearAttention(order="full")}, "its rows may not see, got an attention of order 'full'"),
     ],
