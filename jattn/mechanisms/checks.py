@@ -14,6 +14,7 @@ from jax import dtypes
 from jaxtyping import Array
 
 from jattn.mechanisms import Layout, Mechanism, shapes
+from jattn.numerics import known
 from jattn.part import Dims, Part, Rng, path_of
 from jattn.parts.scores import Score
 
@@ -40,14 +41,6 @@ def kinds(attention: Any, layout: Any, variables: Any, rng: Any) -> None:
     for (name, (wanted, what, cure)), given in zip(KINDS.items(), (attention, layout, variables, rng), strict=True):
         if not isinstance(given, wanted):
             raise TypeError(f"The argument {name} must be {what}, got {kind(given)}; {cure}.")
-
-
-def known(array: Any) -> np.ndarray | None:
-    """Its numbers, None where it is traced."""
-    try:
-        return np.asarray(array)
-    except jax.errors.TracerArrayConversionError:
-        return None
 
 
 def share(name: str, value: Any, cure: str) -> None:

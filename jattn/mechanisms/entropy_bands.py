@@ -9,7 +9,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jattn.mechanisms import checks
+from jattn.numerics import known
 
 # quarters of the largest entropy; the middle two are well behaved
 BANDS = ("collapsed", "low", "high", "overloaded")
@@ -27,7 +27,7 @@ def entropy_bands(
     entropy = jnp.asarray(entropy)
     if not entropy.size:
         raise ValueError(f"Heads are sorted by the largest entropy of some, got none, shape {entropy.shape}; give one.")
-    if largest is not None and (held := checks.known(largest)) is not None and not (held >= 0).all():
+    if largest is not None and (held := known(largest)) is not None and not (held >= 0).all():
         raise ValueError(f"The largest entropy is at least 0, got {held}; leave it out for that of these heads.")
     largest = jnp.nanmax(entropy) if largest is None else largest
     edges = jnp.arange(1, len(BANDS)) / len(BANDS) * largest

@@ -9,8 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jattn.mechanisms import checks
-from jattn.numerics import wide
+from jattn.numerics import known, wide
 
 
 def entropy_lower_bound(norm: Float[Array, "..."], tokens: int) -> Float[Array, "..."]:
@@ -44,7 +43,7 @@ def tightest_row(norm: Float[Array, ""], tokens: int) -> Float[Array, " s"]:
 def _check(norm: Any, tokens: int) -> None:
     if tokens < 1:
         raise ValueError(f"A row has at least 1 key, got {tokens}; give the number that it sees.")
-    if (held := checks.known(norm)) is not None and not (held >= 0).all():
+    if (held := known(norm)) is not None and not (held >= 0).all():
         raise ValueError(
             f"The norm of a row's logits is at least 0, got {held.min():.10g}; give the product of spectral norms."
         )
