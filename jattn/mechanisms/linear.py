@@ -65,6 +65,9 @@ class LinearAttention(Mechanism):
         made = self.decay.project(own["decay"], x)
         return {"decay": made} if made else {}
 
+    def looks_ahead(self, dims: Dims) -> str | None:
+        return "order causal" if self.order == "full" else None
+
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Held:
         def empty() -> prefix.State:
             made = {}
