@@ -6,6 +6,7 @@ from jattn import lazy
 _HOMES = {
     "Attended": "jattn.part",
     "Attention": "jattn.mechanisms.attention",
+    "DeltaAttention": "jattn.mechanisms.delta",
     "Dims": "jattn.part",
     "Layout": "jattn.mechanisms",
     "LinearAttention": "jattn.mechanisms.linear",
@@ -20,6 +21,7 @@ _HOMES = {
     "causal_ceiling": "jattn.mechanisms.entropy_bands",
     "cost": "jattn.costs.count",
     "decays": "jattn",
+    "delta_attention": "jattn.mechanisms.delta",
     "dot_product_attention": "jattn.mechanisms.dot_product",
     "entropy_abf": "jattn.mechanisms.entropy_abf",
     "entropy_bands": "jattn.mechanisms.entropy_bands",

@@ -21,6 +21,7 @@ NAMES = {
     "jattn.layers.reparametrizations.sigma_reparam": ("sigma_reparam",),
     "jattn.mechanisms": ("Layout",),
     "jattn.mechanisms.attention": ("Attention", "attend"),
+    "jattn.mechanisms.delta": ("DeltaAttention", "delta_attention"),
     "jattn.mechanisms.dot_product": ("dot_product_attention",),
     "jattn.mechanisms.entropy": ("attention_entropy",),
     "jattn.mechanisms.entropy_abf": ("entropy_abf",),
