@@ -17,6 +17,8 @@ from jattn.mechanisms import Layout as Layout
 from jattn.mechanisms.attention import Attention as Attention
 from jattn.mechanisms.attention import attend as attend
 from jattn.mechanisms.augmented_linear import AugmentedLinear as AugmentedLinear
+from jattn.mechanisms.delta import DeltaAttention as DeltaAttention
+from jattn.mechanisms.delta import delta_attention as delta_attention
 from jattn.mechanisms.dot_product import dot_product_attention as dot_product_attention
 from jattn.mechanisms.entropy import attention_entropy as attention_entropy
 from jattn.mechanisms.entropy_abf import entropy_abf as entropy_abf

@@ -22,6 +22,7 @@ NAMES = {
     "jattn.mechanisms": ("Layout",),
     "jattn.mechanisms.attention": ("Attention", "attend"),
     "jattn.mechanisms.augmented_linear": ("AugmentedLinear",),
+    "jattn.mechanisms.delta": ("DeltaAttention", "delta_attention"),
     "jattn.mechanisms.dot_product": ("dot_product_attention",),
     "jattn.mechanisms.entropy": ("attention_entropy",),
     "jattn.mechanisms.entropy_abf": ("entropy_abf",),

@@ -86,6 +86,12 @@ def linear():
     return call, (QUERY, KEY, VALUE)
 
 
+def delta():
+    """`delta_attention`, its state too."""
+    shares = shape(BATCH, TOKENS, 2, dtype=jnp.float32)
+    return lambda q, k, v, beta: jattn.delta_attention(q, k, v, beta), (QUERY, KEY, VALUE, shares)
+
+
 def drop_in(**options):
     def call(query, key, value, bias):
         return jattn.dot_product_attention(query, key, value, bias, **options)
@@ -168,6 +174,7 @@ CASES = {
         (shape(2, BATCH, TOKENS, HEADS, dtype=jnp.float32), shape(2, HEADS, dtype=jnp.float32)),
     ),
     "linear_attention": linear,
+    "delta_attention": delta,
     "performer_attention": lambda: (
         lambda q, k, v: jattn.performer_attention(q, k, v, jax.random.key(0)),
         (QUERY, KEY, VALUE),
