@@ -1,6 +1,8 @@
 """LLN + Diag against its equations in float64, its limits, and decoding from a state of one size."""
 
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -156,6 +158,46 @@ def test_decoding_in_pieces_is_the_whole_pass_from_a_state_of_one_size():
         found.append(got.out)
     np.testing.assert_allclose(np.concatenate(found), whole, atol=1e-6)
     assert jax.tree.map(jnp.shape, state) == began and int(state.linear.length) == TOKENS
+
+
+SHARDED = """
+import chex
+chex.set_n_cpu_devices(4)
+import jax
+import jax.numpy as jnp
+import numpy as np
+import jattn
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+random = np.random.default_rng(0)
+draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
+qkv, learned = (draw(2, 32, 2, 6), draw(2, 32, 2, 6), draw(2, 32, 2, 5)), {"linear": draw(2, 5)}
+
+
+def loss(qkv, learned, axis):
+    # blocks across the borders of devices
+    attention = jattn.LogNormalDiagonal(block=5, mixing="ratio", context_axis=axis)
+    buffers = attention.init(jax.random.key(0), jattn.Dims.of(*qkv)).buffers
+    variables = jattn.Variables(learned, buffers)
+    found = jattn.attend(*qkv, attention, variables=variables, layout=jattn.Layout(valid=jnp.array([32, 21])))
+    return jnp.sin(found.out).sum(), (found.out, found.stats.observed)
+
+
+run = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True), static_argnums=2)
+want = run(qkv, learned, None)
+mesh = jax.make_mesh((2, 2), ("b", "c"), axis_types=(AxisType.Explicit,) * 2)
+with jax.set_mesh(mesh):
+    lying = tuple(jax.device_put(x, NamedSharding(mesh, P(None, "c", "b"))) for x in qkv)
+    found = run(lying, learned, "c")
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *jax.device_get((want, found)))
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_heads_and_tokens_on_several_devices_are_those_of_one():
+    done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, timeout=600)
+    assert done.stdout.splitlines()[-1:] == ["equal"], done.stderr
 
 
 def test_bfloat16_stays_and_errs_by_its_rounding():
