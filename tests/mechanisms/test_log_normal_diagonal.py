@@ -48,7 +48,7 @@ def written_out(qkv, params, mixing, order, valid):
     query, key, value = qkv
     key, value = jnp.repeat(key, 2, 1), jnp.repeat(value, 2, 1)
     one, other = BUFFERS["feature"]["query_deviation"], BUFFERS["feature"]["key_deviation"]
-    common = (((one * other) ** 2 + 0.35487039) / (2 * 0.14855178)) ** 0.5
+    common = (((one * other) ** 2 + 0.35487039130661086) / (2 * 0.14855178144710912)) ** 0.5
     seen = jnp.asarray(valid)[None] & (np.tril(np.ones((TOKENS, TOKENS), bool)) if order == "causal" else True)
     product = jnp.einsum("thf,shf->hts", jnp.exp(common / one * query), jnp.exp(common / other * key))
     weights = jnp.where(seen, product, 0)
