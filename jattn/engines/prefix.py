@@ -7,6 +7,7 @@ backward pass computes chunks again from what was carried, and undoes nothing by
 """
 
 import functools
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
@@ -86,14 +87,9 @@ def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s 
     made = jax.eval_shape(lambda: _mapped(rule, own, place, *chunks.even(query, key, value, 1)))
     heads, _, features = made.key.shape
     kind, width = made.key.dtype, value.shape[-1]
-    sums = Sums(
-        jnp.full((heads, made.decay.shape[-1]), -jnp.inf, kind),
-        jnp.zeros((heads, width, features), kind),
-        jnp.zeros((heads, features), kind),
-        jnp.zeros((heads, width), kind),
-        jnp.zeros(heads, kind),
-    )
-    return State(sums, jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+    level = jnp.full((heads, made.decay.shape[-1]), -jnp.inf, kind)
+    empty = (jnp.zeros((heads, *shape), kind) for shape in ((width, features), (features,), (width,), ()))
+    return State(Sums(level, *empty), jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
 
 
 def attend(
@@ -116,7 +112,7 @@ def attend(
         return read(rule, own, query, key, value, place, absorb(rule, own, query, key, value, place, state, chunk)[0])
     state, cut = _begun(rule, own, query, key, value, place, state, chunk)
 
-    @jax.checkpoint
+    @_chunk
     def both(state, cut):
         made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         out = jax.vmap(functools.partial(_rows, rule, seen))(made, state.sums)
@@ -144,7 +140,7 @@ def absorb(
         )
     state, cut = _begun(rule, own, query, key, value, place, state, chunk)
 
-    @jax.checkpoint
+    @_chunk
     def step(state, cut):
         made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         return _after(rule, state, seen, made, cut[1]), made.decay.sum(1)
@@ -161,7 +157,7 @@ def read(
     size = len(cut[2][0])
     none = chunks.Seen(jnp.zeros((size, size), bool), jnp.ones(size, bool), jnp.zeros(size, bool))
 
-    @jax.checkpoint
+    @_chunk
     def step(state, cut):
         out = jax.vmap(functools.partial(_rows, rule, none))(_mapped(rule, own, place, *cut), state.sums)
         return state, (chunks.by_token(out), jnp.broadcast_to(state.visible, size))
@@ -220,6 +216,12 @@ def _weighed(
 
     made = _mapped(rule, own, place, query, key, value)
     return made, jax.vmap(one)(made), seen
+
+
+def _chunk(step: Callable) -> Callable:
+    """The step of a loop over chunks, of which the backward pass keeps what was carried and computes all else again."""
+    # tied together: what nothing differentiated reaches, as what rows see, would be made for all chunks first, and kept
+    return jax.checkpoint(lambda state, cut: step(*lax.optimization_barrier((state, cut))))
 
 
 def _begun(
