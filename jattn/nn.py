@@ -25,6 +25,7 @@ _HOMES = {
     "Grouped": "jattn.layers.heads.grouped",
     "Head": "jattn.layers.embeddings",
     "Heads": "jattn.layers.heads",
+    "Kernel": "jattn.layers.kernels",
     "Model": "jattn.models",
     "MultiHead": "jattn.layers.multihead",
     "Network": "jattn.models.network",
