@@ -22,6 +22,8 @@ _HOMES = {
     "FeedForward": "jattn.layers.feedforward",
     "Flow": "jattn.layers.flow",
     "FusedFeedForward": "jattn.layers.fused_feedforward",
+    "GatedFeedForward": "jattn.layers.gated_feedforward",
+    "GatedNorm": "jattn.layers.heads.gated_norm",
     "Grouped": "jattn.layers.heads.grouped",
     "Head": "jattn.layers.embeddings",
     "Heads": "jattn.layers.heads",

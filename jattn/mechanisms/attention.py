@@ -78,6 +78,7 @@ class Attention(Mechanism):
                     f"Attention.{name} must be a part of the slot {slot.__name__}, got {checks.kind(thing)}; {cure}."
                 )
 
+        checks.axis(self)
         for name, rule, fits, left_out in (
             ("scale", "a finite number or None", lambda x: x is None or math.isfinite(x), "1/sqrt of the width"),
             ("dropout", "a probability in [0, 1)", lambda x: 0 <= x < 1, "none"),
@@ -241,7 +242,10 @@ def attend(
     numbers = places if layout.example is None else jnp.reshape(layout.example, size)
     examples = (query, key, value, data, state, places, numbers)
     found = _over(one, size, (query.shape[2], query.shape[1], key.shape[1]))(examples)
-    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+    seen = jax.tree.map(lambda x: x.sum(0), found.stats.observed)
+    found = found._replace(stats=found.stats._replace(observed={}))
+    found = jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+    return found._replace(stats=found.stats._replace(observed=seen))
 
 
 def _dims(query: Array, key: Array, value: Array, layout: Layout) -> Dims:

@@ -36,6 +36,16 @@ def kind(thing: Any) -> str:
     return f"the class {thing.__name__} and no {thing.__name__}()" if isinstance(thing, type) else type(thing).__name__
 
 
+def axis(attention: Mechanism) -> None:
+    """Refuses what names no axis of a mesh."""
+    name = attention.context_axis
+    if not (name is None or isinstance(name, str) and name):
+        raise ValueError(
+            f"{type(attention).__name__}.context_axis must name one axis of a mesh, got {name!r}; leave it out where "
+            f"tokens lie on one device."
+        )
+
+
 def kinds(attention: Any, layout: Any, variables: Any, rng: Any) -> None:
     """Refuses what is no mechanism, layout, variables or key."""
     for (name, (wanted, what, cure)), given in zip(KINDS.items(), (attention, layout, variables, rng), strict=True):

@@ -12,7 +12,9 @@ from jattn.layers.buffers import Buffer
 from jattn.layers.heads.grouped import Grouped
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.delta import DeltaAttention
 from jattn.mechanisms.linear import LinearAttention
+from jattn.mechanisms.short_convolution import ShortConvolution
 from jattn.models.decoder import Decoder, DecoderConfig
 from jattn.part import part
 from jattn.parts.decays.retention import Retention
@@ -114,8 +116,13 @@ def test_decoding_in_pieces_is_one_pass(name):
     assert want.record.stats.entropy.shape == (2, 2, 13, 4) and want.state is None
 
 
-def test_linear_attention_decodes_in_pieces_from_a_state_of_one_size():
-    weights = made(LinearAttention(decay=Retention(), position=Rotary()))
+@pytest.mark.parametrize(
+    "attention",
+    [LinearAttention(decay=Retention(), position=Rotary()), ShortConvolution(DeltaAttention())],
+    ids=["linear", "delta"],
+)
+def test_linear_attention_decodes_in_pieces_from_a_state_of_one_size(attention):
+    weights = made(attention)
     want = run(*weights, TOKENS)
     model = nnx.merge(*weights)
     state, logits = model.state(2, 1), []
