@@ -70,6 +70,9 @@ class LogNormalDiagonal(Mechanism):
     def params(self, rng: Array, dims: Dims) -> dict:
         return {name: jnp.full((dims.heads, dims.value_width), SHARE) for name in SHARES[self.mixing]}
 
+    def looks_ahead(self, dims: Dims) -> str | None:
+        return self._linear().looks_ahead(dims)
+
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Decoding:
         linear = self._linear()
         kept = recent.start(dims, dtype, self.block or dims.key_width)

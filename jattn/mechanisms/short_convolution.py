@@ -60,6 +60,10 @@ class ShortConvolution(Mechanism):
         made = self.inner.project(own["inner"], x)
         return {"inner": made} if made else {}
 
+    def looks_ahead(self, dims: Dims) -> str | None:
+        found = self.inner.looks_ahead(dims)
+        return found and f"inner.{found}"
+
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Recent:
         held, dtype = self.size - 1, jnp.dtype(dtype)
         return Recent(

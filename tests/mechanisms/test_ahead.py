@@ -5,7 +5,9 @@ import pytest
 from jattn.mechanisms.ahead import sees_later
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import LinearAttention
+from jattn.mechanisms.log_normal_diagonal import LogNormalDiagonal
 from jattn.mechanisms.mimicry import Mimicry
+from jattn.mechanisms.short_convolution import ShortConvolution
 from jattn.part import Dims
 from jattn.parts.masks import Full
 from jattn.parts.masks.causal import Causal
@@ -42,6 +44,10 @@ def test_each_mechanism_names_what_keeps_it_back():
         (Attention(mask=Causal()), None),
         (LinearAttention(), None),
         (LinearAttention(order="full"), "order causal"),
+        (LogNormalDiagonal(), None),
+        (LogNormalDiagonal(order="full"), "order causal"),
+        (ShortConvolution(), None),
+        (ShortConvolution(Attention()), "inner.mask causal"),
         (Mimicry(), "teacher.mask causal"),
         (Mimicry(Attention(mask=Causal())), None),
     ):
