@@ -40,4 +40,4 @@ def test_decoding_that_is_not_one_pass_is_refused(monkeypatch):
     )
     rows = linear_attention.measure(SMOKE._replace(doublings=()))
     assert [row.contender for row in rows] == ["tokens 1 to 8", "tokens 25 to 32"]
-    assert all(row.note.startswith(REFUSED) and "within 0e+00, got" in row.note for row in rows)
+    assert all(row.note.startswith(REFUSED) and "within 0e+00 of the largest value, got" in row.note for row in rows)
