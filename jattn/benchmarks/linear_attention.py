@@ -20,7 +20,7 @@ from jattn.parts.features.favor import Favor
 from jattn.parts.features.projections import Projection
 
 EXACT, FAVOR, HALF = "exact", "FAVOR+", "half as many tokens"
-# what decoding may differ by from one pass over all tokens, as a share of the largest value
+# what decoding may differ by from one pass over all tokens
 CLOSE = 1e-5
 
 
@@ -106,14 +106,14 @@ def _decoded(call: Call, block: int, rounds: int) -> list[Row]:
     for number, tokens in enumerate(blocks):
         state, out = one_by_one(given[-1], tokens)
         given.append(state)
-        off.append(float(jnp.abs(out - whole[number * block :][:block]).max() / jnp.abs(whole).max()))
+        off.append(float(jnp.abs(out - whole[number * block :][:block]).max()))
     ends = {
         f"tokens 1 to {block}": (given[0], blocks[0]),
         f"tokens {call.length - block + 1} to {call.length}": (given[-2], blocks[-1]),
     }
     title, peer = f"decoding, {block} tokens", next(iter(ends))
     if not max(off) <= CLOSE:
-        rule = f"decoding must equal one pass over all tokens within {CLOSE:.0e} of the largest value"
+        rule = f"decoding must equal one pass over all tokens within {CLOSE:.0e}"
         why = f"{REFUSED}{rule}, got {max(off):.1e} off in {call.length} tokens; mend it first."
         return [Row(title, name, None, None, peer, note=why, origin=call.origin, length=call.length) for name in ends]
     contenders = {name: functools.partial(_waited, one_by_one, *end) for name, end in ends.items()}
