@@ -77,7 +77,8 @@ def delta_attention(
     beta out of range where its numbers are known.
     """
     with contextlib.suppress(jax.errors.TracerArrayConversionError):
-        low, high = np.min(beta, initial=0), np.max(beta, initial=0)
+        known = np.asarray(beta)
+        low, high = known.min(initial=0), known.max(initial=0)
         if not (low >= 0 and high <= 1):
             raise ValueError(
                 f"The delta rule's beta must be in [0, 1], got numbers from {low:g} to {high:g}; take a sigmoid."
