@@ -6,10 +6,12 @@ from jattn import lazy
 _HOMES = {
     "Attended": "jattn.part",
     "Attention": "jattn.mechanisms.attention",
+    "AugmentedLinear": "jattn.mechanisms.augmented_linear",
     "DeltaAttention": "jattn.mechanisms.delta",
     "Dims": "jattn.part",
     "Layout": "jattn.mechanisms",
     "LinearAttention": "jattn.mechanisms.linear",
+    "LogNormalDiagonal": "jattn.mechanisms.log_normal_diagonal",
     "Part": "jattn.part",
     "Stats": "jattn.part",
     "Variables": "jattn.part",

@@ -69,9 +69,12 @@ def choices(base: type) -> tuple[Entry, ...]:
     return tuple(entry for entry in entries() if base.__name__ in entry.bases)
 
 
-def find(base: type, name: str) -> type:
-    """The part of a slot by its name, in any case; refuses an unknown one with the names nearest to it."""
-    fitting = choices(base)
+def find(base: type, name: str, beside: type | None = None) -> type:
+    """The part of a slot by its name, in any case, or of a slot `beside` it.
+
+    Refuses an unknown one with the names nearest to it.
+    """
+    fitting = choices(base) + (choices(beside) if beside else ())
     for entry in fitting:
         if plain(entry.name) == plain(name):
             return entry.load()

@@ -11,14 +11,18 @@ from jaxtyping import Array, Int
 
 import jattn
 from jattn.benchmarks import turns
-from jattn.mechanisms import Layout
+from jattn.engines import prefix
+from jattn.mechanisms import Layout, Mechanism
 from jattn.mechanisms.attention import Attention
-from jattn.part import Dims, Variables
+from jattn.mechanisms.linear import LinearAttention
+from jattn.part import Dims, Place, Side, Variables
 from jattn.parts.masks.causal import Causal
 
 FORWARD, GRADIENT = "forward", "gradient"
 # longer calls are checked at a half of their length, or a half of that: all pairs in float64 take 32 MiB a head here
 LONGEST_CHECKED = 2048
+# of linear attention the definition has a number for each pair and feature; two chunks of the engine
+LONGEST_LINEAR = 256
 DRAWS = 4
 
 
@@ -33,7 +37,7 @@ class Call(NamedTuple):
     heads: int = 8
     width: int = 64
     batch: int = 1
-    attention: Attention = Attention(mask=Causal())
+    attention: Mechanism = Attention(mask=Causal())
     documents: int = 1
     reads: str = "out"
     dtype: str = "float32"
@@ -41,7 +45,7 @@ class Call(NamedTuple):
     def checked(self) -> "Call":
         """The same short enough for the oracle."""
         length, documents = self.length, self.documents
-        while length > LONGEST_CHECKED:
+        while length > (LONGEST_LINEAR if isinstance(self.attention, LinearAttention) else LONGEST_CHECKED):
             length, documents = length // 2, -(-documents // 2)
         return self._replace(length=length, documents=documents)
 
@@ -87,16 +91,42 @@ def ours(call: Call) -> Callable:
 
 def by_definition(call: Call) -> Callable:
     """The same by all pairs at once."""
+    if isinstance(call.attention, LinearAttention):
+        return _all_products(call)
     return _attends(call, dataclasses.replace(call.attention, implementation="dense"))
 
 
-def _attends(call: Call, attention: Attention) -> Callable:
-    rng = jax.random.key(6) if call.attention.dropout else None
+def kept(call: Call) -> dict:
+    """The buffers of a call's attention, the same for every contender."""
+    return call.attention.init(jax.random.key(5), Dims(*[call.heads] * 3, call.width, call.width)).buffers
+
+
+def _all_products(call: Call) -> Callable:
+    attention, buffers, here = call.attention, kept(call), np.arange(call.length)
+    rule = prefix.Rule(attention.feature, attention.decay, attention.order)
+    place = Place(np.arange(call.heads), call.heads, call.heads)
+
+    def function(smooth, segments):
+        *arrays, params = smooth
+        own = attention.own(Variables(params, buffers))
+
+        def one(query, key, value):
+            query, key = (Side(x, here, here, segments, None, call.length, {}) for x in (query, key))
+            return prefix.quadratic(rule, own, query, key, value, place).out
+
+        return jax.vmap(one)(*arrays), None
+
+    return function
+
+
+def _attends(call: Call, attention: Mechanism) -> Callable:
+    rng = jax.random.key(6) if getattr(attention, "dropout", 0) else None
+    buffers = kept(call)
 
     def function(smooth, segments):
         *arrays, params = smooth
         found = jattn.attend(
-            *arrays, attention, variables=Variables(params, {}), rng=rng, layout=Layout(segments=segments)
+            *arrays, attention, variables=Variables(params, buffers), rng=rng, layout=Layout(segments=segments)
         )
         return found.out, found.stats.entropy if call.reads == "entropy" else None
 

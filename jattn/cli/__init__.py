@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from jattn import catalogue, extras
-from jattn.cli import bench, cost, evaluate, guard, plan, plot, sample, sweep, train
+from jattn.cli import bench, convert, cost, evaluate, guard, plan, plot, sample, sweep, train
 
 COMMANDS: dict[str, tuple[type, Callable[[Any, dict, bool], int]]] = {
     "train": (train.Train, train.command),
     "eval": (evaluate.Eval, evaluate.command),
+    "convert": (convert.Convert, convert.command),
     "sample": (sample.Sample, sample.command),
     "plot": (plot.Plot, plot.command),
     "plan": (plan.Plan, plan.command),

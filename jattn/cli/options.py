@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jattn import catalogue
+from jattn.mechanisms import Mechanism
+from jattn.mechanisms.linear import LinearAttention
 from jattn.part import Part
+from jattn.parts.features import Feature
 
 Given = dict[str, list[str]]
 
@@ -200,7 +203,14 @@ def _slot(kind: Any) -> type | None:
 
 
 def _names(slot: type) -> str:
-    return ", ".join(catalogue.snake(entry.name) for entry in catalogue.choices(slot) if not _joins(slot, entry))
+    entries = [entry for entry in catalogue.choices(slot) if not _joins(slot, entry)]
+    entries += catalogue.choices(beside) if (beside := _beside(slot)) else ()
+    return ", ".join(catalogue.snake(entry.name) for entry in entries)
+
+
+def _beside(slot: type) -> type | None:
+    # linear attention goes by the name of its features too, as papers have it
+    return Feature if slot is Mechanism else None
 
 
 def _chosen(field: Field, words: Sequence[str]) -> Any:
@@ -243,7 +253,9 @@ def _joins(slot: type, entry: catalogue.Entry) -> bool:
 
 
 def _named(slot: type, name: str) -> Any:
-    found = catalogue.find(slot, name)
+    found = catalogue.find(slot, name, _beside(slot))
+    if slot is Mechanism and issubclass(found, Feature):
+        return LinearAttention(found())
     if any(_joins(slot, entry) for entry in catalogue.choices(slot) if entry.name == found.__name__):
         raise ValueError(f"{catalogue.snake(found.__name__)} joins other parts, got it alone; write 'causal & window'.")
     return found()

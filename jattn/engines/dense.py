@@ -76,9 +76,7 @@ def _pairs(rule: Rule, own: dict, query: Side, key: Side, place: Place, pairs: P
     return tile, engines.logits(rule, own, tile, pairs.bias), seen
 
 
-def _weights(
-    rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile, width: int
-):
+def _weights(rule: Rule, own: dict, logits: Float[Array, "h t s"], seen: Bool[Array, "h t s"], tile: Tile, width: int):
     normalizer = rule.normalizer
     null = None
     if normalizer.kind == "exponential":

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -34,6 +35,11 @@ class Rule:
     order: Literal["causal", "full"] = "causal"
 
     def __post_init__(self):
+        if self.feature.block and (self.order == "full" or self.decay != Undecayed()):
+            raise ValueError(
+                f"A feature in blocks of {self.feature.block} tokens has an order and forgets nothing, got "
+                f"{self.order!r} and {type(self.decay).__name__}; leave both out."
+            )
         if self.order == "full" and self.decay != Undecayed():
             raise ValueError(
                 f"What rows that see all keys carry has no order to decay in, got {type(self.decay).__name__}; leave "
@@ -72,6 +78,7 @@ class _Tokens(NamedTuple):
     scale: Float[Array, "c 1"]
     decay: Float[Array, "c #f"]
     value: Float[Array, "c e"]
+    within: Float[Array, "r c s"] | None
 
 
 def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> State:
@@ -102,8 +109,8 @@ def attend(
     """Attention of one example behind what `state` holds, and the state after the last key, in linear memory.
 
     Sides hold `vector` as "n h d". Rows have no weights, so that of the statistics only `visible` is there. A segment
-    ends where the next begins: one that comes back begins anew. Raises ValueError where heads do not divide, and for
-    segments where rows see all keys.
+    ends where the next begins: one that comes back begins anew. Features in blocks go on behind whole blocks. Raises
+    ValueError where heads do not divide, and for segments where rows see all keys, or features come in blocks.
     """
     if rule.order == "full":
         return read(rule, own, query, key, value, place, absorb(rule, own, query, key, value, place, state, chunk)[0])
@@ -164,37 +171,68 @@ def read(
 
 def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> Attended:
     """The definition, all pairs at once: the oracle of the other form, in memory that grows with t times s."""
-    tokens, given = max(len(query.vector), len(key.vector), 1), query
+    made, found, seen = _weighed(rule, own, query, key, value, place, slice(None))
+    return chunks.attended(chunks.by_token(found @ made.value[:, None])[None], seen.sum(-1), query, value)
+
+
+def weights(
+    rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, rows: Int[np.ndarray, " r"]
+) -> Float[Array, "h r s"]:
+    """What some rows give to each key, in memory that grows with r times s; of values shapes alone are read."""
+    found = _weighed(rule, own, query, key, value, place, rows)[1]
+    found = found.reshape(-1, *found.shape[2:])[..., : len(key.vector)]
+    return found if query.valid is None else jnp.where(query.valid[rows, None], found, 0)
+
+
+def _weighed(
+    rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, rows: Int[np.ndarray, " r"] | slice
+) -> tuple[_Tokens, Float[Array, "g h r s"], Bool[Array, "r s"]]:
+    """All tokens, the weights of some rows, and the keys that they see."""
+    tokens = max(len(query.vector), len(key.vector), 1)
     query, key, value = chunks.even(query, key, value, tokens)
-    seen = jnp.broadcast_to(key.valid, (tokens, tokens))
+    numbers = jnp.arange(tokens)
+    seen = jnp.broadcast_to(key.valid, (len(numbers[rows]), tokens))
     if rule.order == "causal":
-        seen = jnp.tril(seen)
+        seen = seen & (numbers[rows, None] >= numbers[None])
     if key.segment is not None:
         run = jnp.cumsum(chunks.begins(key.segment, key.segment[0]))
-        seen = seen & (run[:, None] == run[None, :])
+        seen = seen & (run[rows, None] == run[None])
 
     def one(made: _Tokens):
-        spent = jnp.cumsum(made.decay, 0)
-        left = spent[:, None] - spent[None]
+        spent, asked = jnp.cumsum(made.decay, 0), made.query[:, rows]
+        left = spent[rows, None] - spent[None]
         logs = jnp.where(seen[..., None], left + made.scale[None], -jnp.inf)
         level = _finite(logs.max((1, 2)))
         near = jnp.exp(logs - level[:, None, None])
-        weights = (made.query[:, :, None] * (made.key[None] * near)[None]).sum(-1)
+        if near.shape[-1] == 1:
+            found = (asked @ made.key.T) * near[None, ..., 0]
+        else:
+            found = jnp.einsum("rtf,sf,tsf->rts", asked, made.key, near)
+        if made.within is not None:
+            block = jnp.arange(tokens) // rule.feature.block
+            found = jnp.where(block[rows, None] == block[None], made.within[:, rows] * seen, found)
         if rule.feature.floor:
-            floor = rule.feature.floor * made.query.sum(-1)
-            weights += floor[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
-        return _finished(rule, weights @ made.value, weights.sum(-1), level[None] + made.reading)
+            found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
+        if rule.feature.normalized:
+            return divide(found, found.sum(-1, keepdims=True))
+        return found * jnp.exp(level[None] + made.reading[:, rows])[..., None]
 
-    out = jax.vmap(one)(_mapped(rule, own, place, query, key, value))
-    return chunks.attended(chunks.by_token(out)[None], seen.sum(-1), given, value)
+    made = _mapped(rule, own, place, query, key, value)
+    return made, jax.vmap(one)(made), seen
 
 
 def _begun(
     rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, state: State | None, chunk: int | None
 ) -> tuple[State, tuple[Side, Side, Array]]:
     """The state to begin with, and both sides chunk by chunk."""
+    block = rule.feature.block
+    if block and key.segment is not None:
+        raise ValueError(
+            f"A feature in blocks of {block} tokens counts them from the first, got segments; give each segment a call "
+            f"of its own."
+        )
     first, tokens = start(rule, own, query, key, value, place), max(len(query.vector), len(key.vector), 1)
-    size = min(chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
+    size = min(block or chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
     cut = chunks.cut(query, key, value, size)
     return varying.alike(first if state is None else state, (own, cut, place)), cut
 
@@ -235,9 +273,12 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
     def grouped(x):
         return jnp.moveaxis(x.reshape(tokens, groups, heads // groups, *x.shape[2:]), 0, 2)
 
+    within = None
+    if rule.feature.block:
+        within = rule.feature.within(own["feature"], query, key, place).reshape(groups, heads // groups, tokens, tokens)
     return _Tokens(
         grouped(asked + rule.feature.floor), grouped(reading), spread(held), spread(scale)[..., None],
-        spread(decay), spread(value.astype(kind)),
+        spread(decay), spread(value.astype(kind)), within,
     )  # fmt: skip
 
 
@@ -283,7 +324,7 @@ def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Arr
     level = _finite(_level(rule, jnp.maximum(logs.max(1), past).max(-1)))
     near, far = jnp.exp(logs - level[:, None, None]), jnp.exp(past - level[:, None])
     if near.shape[-1] == 1:
-        weights = (made.query @ made.key.T) * near[None, ..., 0]
+        weights = (made.query @ made.key.T if made.within is None else made.within) * near[None, ..., 0]
     else:
         weights = jnp.einsum("rtf,sf,tsf->rts", made.query, made.key, near)
     asked = made.query * far[None]

@@ -24,9 +24,7 @@ class Embedding(nnx.Module):
         fresh = DEVIATION * jax.random.normal(rngs.params(), (vocabulary, width))
         self.table = nnx.Param(fresh, axes=("vocabulary", "width"))
 
-    def __call__(
-        self, tokens: Int[Array, "..."], dtype: DTypeLike, axes: Axes | None = None
-    ) -> Float[Array, "... m"]:
+    def __call__(self, tokens: Int[Array, "..."], dtype: DTypeLike, axes: Axes | None = None) -> Float[Array, "... m"]:
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise TypeError(
                 f"An embedding reads whole numbers, got {tokens.dtype} of shape {tokens.shape}; give a source of "

@@ -83,4 +83,3 @@ def _batched(one: Callable, lead: int) -> Callable:
 
 def _pair(extra) -> tuple:
     return extra if isinstance(extra, tuple) else (extra, extra)
-

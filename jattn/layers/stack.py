@@ -127,9 +127,7 @@ class Stack(nnx.Module):
 
         at_once = self.layers_at_once or (self.depth if platform() == "cpu" and self.depth <= MANY else 1)
         if at_once < self.depth:
-            (x, shared), found = lax.scan(
-                period, (x, flow.shared), (stacked, jnp.arange(self.depth)), unroll=at_once
-            )
+            (x, shared), found = lax.scan(period, (x, flow.shared), (stacked, jnp.arange(self.depth)), unroll=at_once)
             return x, shared, found
         # a plain loop, since a scan would pack what the gradient needs of all layers into one array and cut it again
         carry, found = (x, flow.shared), []

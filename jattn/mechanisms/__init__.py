@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -48,6 +49,12 @@ class Mechanism(Part):
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Any) -> Attended:
         """Output, statistics and state of one example; without a state every token is new."""
+        raise NotImplementedError
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        """What some rows of one example give to each key, before dropout."""
         raise NotImplementedError
 
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Any:

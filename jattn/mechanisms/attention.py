@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, varying, visits
 from jattn.mechanisms import Layout, Mechanism, Split, cache, checks, mesh, sides
@@ -78,6 +78,7 @@ class Attention(Mechanism):
                     f"Attention.{name} must be a part of the slot {slot.__name__}, got {checks.kind(thing)}; {cure}."
                 )
 
+        checks.axis(self)
         for name, rule, fits, left_out in (
             ("scale", "a finite number or None", lambda x: x is None or math.isfinite(x), "1/sqrt of the width"),
             ("dropout", "a probability in [0, 1)", lambda x: 0 <= x < 1, "none"),
@@ -115,6 +116,15 @@ class Attention(Mechanism):
         # traced, a full cache cannot refuse; it must not answer either
         overflown = state.length > state.key.shape[0]
         return found._replace(out=jnp.where(overflown, jnp.nan, found.out).astype(found.out.dtype))
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        # scores see all queries
+        rule, own, query, key, _, place, pairs = self.arguments(own, split, layout, rng, None)[0]
+        some = jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], query._replace(length=None))
+        pairs = pairs._replace(**{name: _of_rows(getattr(pairs, name), rows) for name in ("mask", "bias")})
+        return dense.weights(rule, own, some._replace(length=query.length), key, place, pairs)
 
     def arguments(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> tuple:
         """What an engine's `attend` takes for one example, and the state after it."""
@@ -155,6 +165,10 @@ class Attention(Mechanism):
         mixes, normalizer = any(score.mixes for score in self.score), self.normalizer
         # devices of a ring must take as many turns
         return self.implementation != "tiled" or normalizer.kind == "threshold" or normalizer.loops or mixes
+
+
+def _of_rows(array: Array | None, rows: np.ndarray) -> Array | None:
+    return array if array is None or array.shape[1] == 1 else array[:, rows]
 
 
 def _made(thing: Any, kind: type) -> Any:
@@ -225,7 +239,10 @@ def attend(
     numbers = places if layout.example is None else jnp.reshape(layout.example, size)
     examples = (query, key, value, data, state, places, numbers)
     found = _over(one, size, (query.shape[2], query.shape[1], key.shape[1]))(examples)
-    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+    seen = jax.tree.map(lambda x: x.sum(0), found.stats.observed)
+    found = found._replace(stats=found.stats._replace(observed={}))
+    found = jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+    return found._replace(stats=found.stats._replace(observed=seen))
 
 
 def _dims(query: Array, key: Array, value: Array, layout: Layout) -> Dims:

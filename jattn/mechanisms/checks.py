@@ -22,7 +22,9 @@ KINDS = {
     "attention": (Mechanism, "a mechanism", "build one, as in jattn.Attention(normalizer=...)"),
     "layout": (Layout, "a Layout", "build one, as in jattn.Layout(mask=...)"),
     "variables": (
-        tuple | None, "what attention.init gives", "pass attention.init(rng, jattn.Dims.of(query, key, value))"
+        tuple | None,
+        "what attention.init gives",
+        "pass attention.init(rng, jattn.Dims.of(query, key, value))",
     ),
     "rng": (Rng | jax.Array | np.ndarray | None, "a key", "make one, as in jax.random.key(0)"),
 }
@@ -31,6 +33,16 @@ KINDS = {
 def kind(thing: Any) -> str:
     """What a thing is, for a sentence."""
     return f"the class {thing.__name__} and no {thing.__name__}()" if isinstance(thing, type) else type(thing).__name__
+
+
+def axis(attention: Mechanism) -> None:
+    """Refuses what names no axis of a mesh."""
+    name = attention.context_axis
+    if not (name is None or isinstance(name, str) and name):
+        raise ValueError(
+            f"{type(attention).__name__}.context_axis must name one axis of a mesh, got {name!r}; leave it out where "
+            f"tokens lie on one device."
+        )
 
 
 def kinds(attention: Any, layout: Any, variables: Any, rng: Any) -> None:

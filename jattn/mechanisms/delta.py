@@ -51,6 +51,7 @@ class DeltaAttention(Mechanism):
         return Held(jnp.zeros((), jnp.int32), delta.start(self._rule(), own, *token))
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Held | None) -> Attended:
+        linear.no_pairs(layout)
         held = 0 if state is None else state.length
         given = linear.tokens(own, split, layout, held, self.position, None)
         found, keys = delta.attend(self._rule(), *given, None if state is None else state.keys)

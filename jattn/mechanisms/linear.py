@@ -10,12 +10,14 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.engines import prefix, prefix_shards, varying
-from jattn.mechanisms import Layout, Mechanism, Split, sides
+from jattn.mechanisms import Layout, Mechanism, Split, checks, recent, sides
 from jattn.mechanisms.attention import attend
+from jattn.mechanisms.recent import Recent
 from jattn.part import Attended, Dims, Place, Rng, Side, part
 from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.features import Feature
@@ -24,10 +26,14 @@ from jattn.parts.positions import Position, Unturned
 
 
 class Held(NamedTuple):
-    """What decoding carries, of one size for any length: how many tokens there were, and what their keys amount to."""
+    """What decoding carries, of one size for any length: how many tokens there were, and what their keys amount to.
+
+    Of features in blocks `keys` are those of whole blocks, and `recent` the last tokens, as many as a block has.
+    """
 
     length: Int[Array, ""]
     keys: Any
+    recent: Recent | None = None
 
 
 @part
@@ -48,6 +54,7 @@ class LinearAttention(Mechanism):
     context_axis: str | None = None
 
     def __post_init__(self):
+        checks.axis(self)
         if self.order not in ("causal", "full"):
             raise ValueError(
                 f"LinearAttention.order must be 'causal' or 'full', got {self.order!r}; leave it out for 'causal'."
@@ -67,21 +74,55 @@ class LinearAttention(Mechanism):
         made = {}
         if dims.model_width is not None:
             made = self.project(own, jnp.zeros((1, dims.model_width), dtype))
-        given = token(dims, dtype, (extra or {}) | made)
-        return Held(jnp.zeros((), jnp.int32), prefix.start(self._rule(), own, *given))
+        keys = prefix.start(self._rule(), own, *token(dims, dtype, {**(extra or {}), **made}))
+        block = self.feature.block
+        return Held(jnp.zeros((), jnp.int32), keys, recent.start(dims, dtype, block) if block else None)
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Held | None) -> Attended:
+        no_pairs(layout)
         if self.context_axis is not None and state is not None:
             raise ValueError(
                 f"Linear attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
                 f"context_axis=None."
             )
+        if state is not None and state.recent is not None:
+            return self._goes_on(own, split, layout, state)
         held = 0 if state is None else state.length
-        given = tokens(own, split, layout, held, self.position, self.context_axis)
+        given = self._given(own, split, layout, held)
         if self.context_axis is not None:
-            return prefix_shards.attend(self._rule(), *given, self.context_axis)
-        found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
-        return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+            found = prefix_shards.attend(self._rule(), *given, self.context_axis)
+        else:
+            found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
+            found = found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        own, query, key, _, place = given
+        if seen := self.feature.observe(own["feature"], query, key, place):
+            found = found._replace(stats=found.stats._replace(observed={"feature": seen}))
+        return found
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        no_pairs(layout)
+        return prefix.weights(self._rule(), *self._given(own, split, layout, 0), rows)
+
+    def _given(self, own: dict, split: Split, layout: Layout, held: Int[Array, ""] | int) -> tuple:
+        """What an engine takes for one example behind `held` earlier tokens."""
+        return tokens(own, split, layout, held, self.position, self.context_axis)
+
+    def _goes_on(self, own: dict, split: Split, layout: Layout, state: Held) -> Attended:
+        """Of features in blocks, the rows of new tokens, behind whole blocks and the tokens of one that is not."""
+        block, new = self.feature.block, len(split.query)
+        filled = state.length % block
+        kept, split, layout = recent.in_blocks(state.recent, split, layout, state.length)
+        query, key, place = sides.both(self.position, own["position"], split, layout, 0, None)
+        query, key = sides.emptied(query), sides.emptied(key)
+        value = jnp.where(key.valid[:, None, None], split.value, 0)
+        found, _ = prefix.attend(self._rule(), own, query, key, value, place, state.keys)
+        whole = jnp.arange(len(key.vector)) < (filled + new) // block * block
+        ended = key._replace(valid=key.valid & whole)
+        keys, _ = prefix.absorb(self._rule(), own, query, ended, value, place, state.keys)
+        found = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, filled, new), found)
+        return found._replace(state=Held(state.length + new, keys, kept))
 
     def _rule(self) -> prefix.Rule:
         return prefix.Rule(self.feature, self.decay, self.order)
@@ -98,21 +139,24 @@ def token(dims: Dims, dtype: DTypeLike, extra: dict) -> tuple[Side, Side, Float[
 
 
 def tokens(
-    own: dict, split: Split, layout: Layout, held: Any, position: Position, axis: str | None
+    own: dict, split: Split, layout: Layout, held: Int[Array, ""] | int, position: Position, axis: str | None
 ) -> tuple[dict, Side, Side, Float[Array, "s j e"], Place]:
-    """What an engine that carries sums takes of one example: its arrays, both sides, values, and where heads lie."""
-    for name in ("mask", "bias"):
-        if getattr(layout, name) is not None:
-            raise ValueError(
-                f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use "
-                f"Attention."
-            )
+    """What an engine that carries sums takes for one example behind `held` earlier tokens."""
     query, key, place = sides.both(position, own["position"], split, layout, held, axis)
     query, key, value = sides.emptied(query), sides.emptied(key), split.value
     if key.valid is not None:
         value = jnp.where(key.valid[:, None, None], value, 0)
     given = own, query, key, value, place
     return varying.alike(given, given)
+
+
+def no_pairs(layout: Layout) -> None:
+    """Refuses a mask and a bias of pairs, which linear attention has none of."""
+    for name in ("mask", "bias"):
+        if getattr(layout, name) is not None:
+            raise ValueError(
+                f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use Attention."
+            )
 
 
 def linear_attention(

@@ -1,6 +1,7 @@
 """Performer attention: linear attention with random features that are drawn from a key.
 
 Source: Choromanski et al., "Rethinking Attention with Performers", ICLR 2021, arXiv:2009.14794, sections 2 and B.1.
+Departs: padded keys are in neither sum, where the released code takes a bias and a dropout rate and reads neither.
 """
 
 from typing import Literal

@@ -7,11 +7,9 @@ arXiv:1409.0473, section 5.2.1 (figure 3, the weights as a picture).
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jattn.engines import dense
 from jattn.mechanisms import Layout, Mechanism, Split, checks
 from jattn.mechanisms.attention import Attention, attend
 from jattn.part import Attended, Dims, Rng, Variables, part
@@ -19,23 +17,18 @@ from jattn.part import Attended, Dims, Rng, Variables, part
 
 @part
 class _Rows(Mechanism):
-    """The weights of the queries that its buffer `rows` names, in place of an output; scores still see all queries."""
+    """The weights of the queries that its buffer `rows` names, in place of an output."""
 
-    inner: Attention = Attention()
+    inner: Mechanism = Attention()
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Any) -> Attended:
-        arguments, _ = self.inner.arguments(own["inner"], split, layout, rng, None)
-        rule, theirs, query, key, _, place, pairs = arguments
-        rows = own["rows"]
-        some = jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], query._replace(length=None))
-        pairs = pairs._replace(**{name: _of_rows(getattr(pairs, name), rows) for name in ("mask", "bias")})
-        return Attended(dense.weights(rule, theirs, some._replace(length=query.length), key, place, pairs), None)
+        return Attended(self.inner.weights(own["inner"], split, layout, rng, own["rows"]), None)
 
 
 def attention_weights(
     query: Float[Array, "*b t h d"],
     key: Float[Array, "*b s g d"],
-    attention: Attention = Attention(),
+    attention: Mechanism = Attention(),
     *,
     variables: Variables | None = None,
     layout: Layout | None = None,
@@ -44,13 +37,18 @@ def attention_weights(
     """What each of some queries, `rows`, gives to each key, before dropout; 0 where it sees none.
 
     `rows` is what NumPy indexes an axis with, known when traced: a slice, whole numbers or booleans; None is all, in
-    memory that grows with t times s. Other arguments as in `attend`. Raises IndexError for a row that is not there.
+    memory that grows with t times s. Linear attention, which makes no weights by itself, has them here too: products of
+    features, and what they are divided by. Other arguments as in `attend`. Raises IndexError for a row that is not
+    there.
     """
-    if not isinstance(attention, Attention):
-        raise TypeError(f"Weights are those of an Attention, got {type(attention).__name__}; build one of its parts.")
-    if attention.context_axis is not None:
+    if not isinstance(attention, Mechanism):
+        raise TypeError(
+            f"Weights are those of an Attention or another mechanism, got {type(attention).__name__}; build one of its "
+            f"parts."
+        )
+    if getattr(attention, "context_axis", None) is not None:
         raise ValueError(
-            f"Weights are looked at with all keys on each device, got Attention.context_axis="
+            f"Weights are looked at with all keys on each device, got {type(attention).__name__}.context_axis="
             f"{attention.context_axis!r}; leave it out."
         )
     layout = Layout() if layout is None else layout
@@ -59,12 +57,12 @@ def attention_weights(
     # by the paths that the caller knows
     checks.variables(attention, attention.own(variables), Dims.of(query, key, key[..., :0]))
     params, buffers = variables or Variables({}, {})
-    chosen = _chosen(query.shape[-3], rows)
-    held = Variables({"inner": params}, {"inner": buffers, "rows": chosen})
+    held = Variables({"inner": params}, {"inner": buffers, "rows": chosen(query.shape[-3], rows)})
     return attend(query, key, key[..., :0], _Rows(attention), variables=held, layout=layout).out
 
 
-def _chosen(queries: int, rows: Any) -> np.ndarray:
+def chosen(queries: int, rows: Any) -> np.ndarray:
+    """The numbers of the rows that index `queries` of them."""
     if isinstance(rows, slice | None):
         return np.arange(queries)[slice(None) if rows is None else rows]
     if isinstance(rows, jax.Array | int | list | np.ndarray | np.integer):
@@ -77,7 +75,3 @@ def _chosen(queries: int, rows: Any) -> np.ndarray:
     raise TypeError(
         f"Rows are a slice, whole numbers or booleans, known when traced, got {checks.kind(rows)}; pass an array."
     )
-
-
-def _of_rows(array: Array | None, rows: np.ndarray) -> Array | None:
-    return array if array is None or array.shape[1] == 1 else array[:, rows]

@@ -11,6 +11,7 @@ import jax
 
 from jattn.benchmarks import compilers
 from jattn.layers.axes import Axes
+from jattn.mechanisms.linear import LinearAttention
 from jattn.models.encoder_decoder import EncoderDecoderConfig
 from jattn.planning import program, roofline, saved
 from jattn.planning.chips import Topology
@@ -86,9 +87,10 @@ def plan(run: Run, mesh: Mesh | None = None, topology: str | None = None) -> Pla
         made = _compiled(lowered, topology)
         kept = saved.saved(run)
     read = program.read(made.as_text(), sizes)
-    # what data decide no text tells: the turns of loops over tiles, in which attention's products are
+    # what data decide no text tells: the turns of loops over tiles, in which attention's products are; the chunks of
+    # linear attention are counted
     products = read.flops
-    if read.open_loops:
+    if read.open_loops and not isinstance(run.model.attention, LinearAttention):
         products += roofline.attention_flops(run, sizes, devices[0].platform) - read.open_flops
     bytes_of = made.memory_analysis()
     arguments, results = bytes_of.argument_size_in_bytes, bytes_of.output_size_in_bytes

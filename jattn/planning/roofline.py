@@ -15,13 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattn.engines import ring, tiles, zigzag
+from jattn.layers.heads.gated_norm import GatedNorm
 from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.linear import LinearAttention
 from jattn.models.bag import BagConfig
 from jattn.models.encoder_decoder import EncoderDecoderConfig
 from jattn.models.vision_transformer import VisionTransformerConfig
 from jattn.part import Place, Span
 from jattn.parts.masks import Mask
+from jattn.planning import linear
 from jattn.planning.chips import Topology
 from jattn.planning.program import Collective
 from jattn.training.run import Run
@@ -131,7 +134,8 @@ def _seen(run: Run, mask: Mask, parts: int, side: int) -> float:
 def _mask(attention: Mechanism) -> Mask:
     if not isinstance(attention, Attention):
         raise ValueError(
-            f"A plan counts what a mask lets rows see, got {type(attention).__name__}; plan a run of Attention."
+            f"Shapes alone tell of attention whose rows see what a mask lets them, got {type(attention).__name__}; let "
+            f"the compiler plan it, without --paper, --choose and --simulate."
         )
     return attention.mask
 
@@ -167,9 +171,10 @@ class Weights(NamedTuple):
         """Those of a run."""
         model = run.model
         dims = model.projection.dims(model.width, model.heads, model.depth)
-        queries = dims.heads * (dims.key_width + dims.value_width)
+        gates = dims.heads * dims.value_width if isinstance(model.projection, GatedNorm) else 0
+        queries = dims.heads * (dims.key_width + dims.value_width) + gates
         keys = dims.key_heads * dims.key_width + dims.value_heads * dims.value_width
-        attentions, sides = len(masks(run)), 2 if isinstance(model, EncoderDecoderConfig) else 1
+        attentions, sides = (3, 2) if isinstance(model, EncoderDecoderConfig) else (1, 1)
         layer = model.width * (attentions * (queries + keys) + sides * sum(_feed_forward(run)))
         return Weights(layer, model.width * sides * _features(run), model.width * _choices(run))
 
@@ -200,7 +205,8 @@ def _patches(run: Run) -> float:
 def _feed_forward(run: Run) -> tuple[float, ...]:
     """Outputs of the products of a feed-forward layer, for each feature of the stream, on average over the layers."""
     model = run.model
-    each = (model.width,) if model.feedforward == "fused" else (model.expansion * model.width,) * 2
+    hidden = model.expansion * model.width
+    each = {"fused": (model.width,), "full": (hidden,) * 2, "gated": (hidden,) * 3}[model.feedforward]
     return tuple(size * (model.depth - model.pruned) / max(1, model.depth) for size in each)
 
 
@@ -208,8 +214,12 @@ def model_flops(run: Run) -> float:
     """Products that the model itself asks for in a step, on all devices: nothing computed again, no pair unseen."""
     weights, dims = Weights.of(run), run.model.projection.dims(run.model.width, run.model.heads, run.model.depth)
     read = run.model.depth * weights.layer * run.tokens + weights.head * rows(run)
-    pairs = run.batch * run.model.depth * dims.heads * seen(run, 1, -(-run.tokens // FINE))
-    return 6.0 * run.batch * read + 6.0 * (dims.key_width + dims.value_width) * pairs + _patches(run)
+    if isinstance(run.model.attention, LinearAttention):
+        attention = run.model.depth * run.tokens * linear.token_flops(run.model.attention, dims)
+    else:
+        pairs = run.model.depth * dims.heads * seen(run, 1, -(-run.tokens // FINE))
+        attention = 6.0 * (dims.key_width + dims.value_width) * pairs
+    return run.batch * (6.0 * read + attention) + _patches(run)
 
 
 def flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:

@@ -35,11 +35,7 @@ def fit(run: Run, directory: Path, *, workers: int = 0, events: Path | None = No
     training = Training(run, directory, workers, events)
     began = training.began()
     with hosts.together():
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = f"{str(directory)!r}: {error.strerror}"
-            raise OSError(f"A run's directory must be one that can be made, got {why}; name another.") from error
+        make(directory)
     with _held(directory):
         with hosts.together():
             if hosts.first():
@@ -81,6 +77,15 @@ def _held(directory: Path) -> Iterator[None]:
             if hosts.first():
                 stack.enter_context(lock.held(directory))
         yield
+
+
+def make(directory: Path) -> None:
+    """Makes a run's directory, or says why it cannot be one."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{str(directory)!r}: {error.strerror}"
+        raise OSError(f"A run's directory must be one that can be made, got {why}; name another.") from error
 
 
 def check_empty(directory: Path) -> None:
@@ -136,7 +141,7 @@ class Training:
             with hosts.together():
                 found = checkpoint.weights(Path(self.run.init_from), like)
             found = jax.tree.map(sharding.put, found, jax.tree.map(lambda array: array.sharding, like))
-            fresh = fresh._replace(params=fresh.params | found.params, buffers=found.buffers)
+            fresh = fresh._replace(params=fresh.params | found.params, buffers=fresh.buffers | found.buffers)
         # what model, objective and source would refuse of one another
         outline = self.run.source.outline(self.run.context)
         batch = {name: jax.ShapeDtypeStruct((self.run.batch, *x.shape), x.dtype) for name, x in outline.items()}

@@ -56,7 +56,7 @@ def from_plain(data: Any, kind: Any, resolve: Resolve, path: str = "run") -> Any
 
 def _part(data: dict, slot: type, resolve: Resolve, path: str) -> Any:
     if not isinstance(name := data.get("name"), str):
-        raise ValueError(f"{path} must give its class under 'name', got {sorted(data)}; add \"name\": \"...\".")
+        raise ValueError(f'{path} must give its class under \'name\', got {sorted(data)}; add "name": "...".')
     # a slot that is itself a dataclass of that name needs no catalogue
     cls = slot if name == slot.__name__ and dataclasses.is_dataclass(slot) else resolve(slot, name)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and issubclass(cls, slot)):

@@ -8,6 +8,9 @@ import pytest
 from jattn.benchmarks import calls
 from jattn.benchmarks.calls import FORWARD, GRADIENT, Call
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.linear import LinearAttention
+from jattn.parts.features.favor import Favor
+from jattn.parts.features.projections import Projection
 from jattn.parts.masks.causal import Causal
 from jattn.parts.scores.t5_bias import T5Bias
 
@@ -20,6 +23,7 @@ def _found(call, direction=GRADIENT):
 
 def test_long_calls_are_checked_at_a_part_of_their_length_with_documents_as_long():
     assert Call(5000).checked().length == 1250 and Call(2048).checked() == Call(2048)
+    assert Call(131072, attention=LinearAttention()).checked().length == 256
     packed = Call(8192, documents=64).checked()
     assert (packed.length, packed.documents) == (2048, 16)
 
@@ -46,6 +50,15 @@ def test_ours_equals_the_definition(call):
     assert len(jax.tree.leaves(found)) == len(jax.tree.leaves(right.wanted)) == 4 + len(call.attention.score)
     # twice the rounding of the dtype at most, of values that are about 1
     assert all(0 < most < 20 * float(jnp.finfo(call.dtype).eps) for most in jax.tree.leaves(right.allowed))
+
+
+@pytest.mark.slow
+def test_linear_attention_is_held_to_all_products():
+    call = SMALL._replace(attention=LinearAttention(Favor(Projection(5))), documents=2)
+    right, (out, grads) = calls.reference(call), _found(call)
+    calls.check("ours", right, (out, grads))
+    with pytest.raises(FloatingPointError, match="for wrong; mend it first"):
+        calls.check("wrong", right, (jax.tree.map(lambda x: 1.0001 * x, out), grads))
 
 
 def test_an_entropy_that_is_read_is_a_result_with_a_cotangent():

@@ -35,7 +35,7 @@ def refused(capsys):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """The options of the run."""
     return TINY

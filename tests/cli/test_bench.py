@@ -6,11 +6,14 @@ import sys
 import pytest
 
 from jattn import benchmarks, cli
-from jattn.benchmarks import Row, Spread, attention, attention_lengths, training_step
+from jattn.benchmarks import Row, Spread, attention, attention_lengths, linear_attention, training_step
 
 
-def test_a_tiny_round_of_each_prints_and_writes_the_same(tmp_path, capsys):
+def test_a_tiny_round_of_each_prints_and_writes_the_same(tmp_path, capsys, monkeypatch):
     pytest.importorskip("torch", reason="a peer is in the extra `bench`")
+    # its tiny round is a slow test of its own
+    row = Row("decoding", "tokens 1 to 8", Spread(1, 1, 1), Spread(1, 1, 1), "tokens 1 to 8", length=32)
+    monkeypatch.setattr(linear_attention, "measure", lambda setting: [row])
     file = tmp_path / "figures.json"
     assert cli.main(["bench", "--smoke", "--json", str(file)]) == 0
     shown, held = capsys.readouterr().out, json.loads(file.read_text(encoding="utf-8"))
@@ -54,11 +57,11 @@ def test_a_page_is_renewed_and_shows_the_pictures_from_where_it_lies(tmp_path, m
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["attenton"], "There is no benchmark 'attenton'; the nearest are attention, attention_lengths."),
+        (["attenton"], "no benchmark 'attenton'; the nearest are attention, linear_attention, attention_lengths."),
         # refused before the first is measured
         (
             ["--only", "attention", "zzz"],
-            "There is no benchmark 'zzz'; there are attention, attention_lengths, saves, training_step",
+            "There is no benchmark 'zzz'; there are attention, attention_lengths, linear_attention, saves",
         ),
         (["--smoke", "attention"], "--smoke takes no value, got 'attention'; write it alone."),
         (
@@ -88,7 +91,7 @@ def test_bad_input_is_refused_before_anything_is_measured(words, sentence, refus
 
 def test_without_torch_the_others_are_measured_and_one_sentence_names_the_extra(monkeypatch, capsys, refused):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for module in (attention, attention_lengths):
+    for module in (attention, attention_lengths, linear_attention):
         monkeypatch.setattr(module, "measure", lambda setting: [])
     assert cli.main(["bench", "--smoke"]) == 0
     shown = capsys.readouterr()

@@ -1,13 +1,19 @@
 """Words become fields: parts by name, then their fields; what does not fit is refused in a sentence."""
 
 import dataclasses
+import re
 import shlex
 from typing import Literal
 
 import pytest
 
 from jattn.cli import options
+from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.linear import LinearAttention
+from jattn.models.decoder import DecoderConfig
+from jattn.parts.features.favor import Favor
+from jattn.parts.features.projections import Projection
 from jattn.parts.masks import Both, Mask, Other
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
@@ -68,6 +74,17 @@ def test_several_scores_and_their_fields_by_number():
     held = _read("--model.attention.score forgetting t5_bias --model.attention.score.1.buckets 16")
     assert held.model.attention.score == (Forgetting(), T5Bias(buckets=16))
     assert _read("--model.attention.score none").model.attention.score == ()
+
+
+def test_linear_attention_goes_by_the_name_of_its_features():
+    words = "--attention favor --attention.feature.projection.redraw 3"
+    held = options.build(DecoderConfig(), options.given(words.split()))
+    assert held.attention == LinearAttention(Favor(Projection(redraw=3)))
+    assert options.combined(Mechanism, "elu") == LinearAttention()
+    with pytest.raises(ValueError, match="No part of mechanisms is called 'favr'; the nearest is favor"):
+        options.combined(Mechanism, "favr")
+    page = " ".join(options.page("train", "", (held,)).split())
+    assert re.search("one of attention, linear_attention, .*elu, favor, ", page)
 
 
 def test_masks_combine_by_an_expression():

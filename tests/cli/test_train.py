@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
-from jattn import cli
+from jattn import catalogue, cli
 from jattn.cli import guard
-from jattn.training import lock, loop
+from jattn.training import checkpoint, lock, loop, state
 from jattn.training.sources.dataset import Dataset
 
 
@@ -106,6 +107,86 @@ def test_a_directory_of_another_run_is_refused(trained, refused):
     code, told = refused("train", "--smoke", "--dir", trained)
     assert code == 2 and "run.json" in told
     assert (trained / "run.json").read_text() == before
+
+
+# whole runs on one device and on a context axis of four, each also cut off in its middle; what they tell and hold
+LINEAR = """
+import chex
+chex.set_n_cpu_devices(4)
+import json, shutil, sys
+from pathlib import Path
+import jax
+import numpy as np
+from jattn import cli
+from jattn.cli import runs
+from jattn.training import checkpoint
+
+def losses(home):
+    return [json.loads(line)["loss"] for line in (home / "metrics.jsonl").read_text().splitlines()]
+
+def directions(home, step):
+    return jax.tree.leaves(runs.trained(home, step)[1].buffers)
+
+home, words = Path(sys.argv[1]), sys.argv[2:]
+told = {}
+for name, mesh in (("one", []), ("context", ["--mesh.context", "4"])):
+    here, cut = home / name, home / f"{name}, cut"
+    assert cli.main(["train", *words, "--mesh.data", "1", *mesh, "--dir", str(here)]) == 0
+    shutil.copytree(here, cut)
+    shutil.rmtree(cut / "checkpoints" / "10")
+    (cut / "metrics.jsonl").write_text("".join((here / "metrics.jsonl").open().readlines()[:7]))
+    assert cli.main(["train", "--resume", str(cut)]) == 0
+    assert losses(cut) == losses(here) and len(losses(here)) == 10
+    told[name] = losses(here)
+    for step in (5, 10):
+        for other in (here, cut):
+            for one, another in zip(directions(home / "one", step), directions(other, step), strict=True):
+                np.testing.assert_array_equal(one, another)
+np.testing.assert_allclose(told["context"], told["one"], rtol=1e-5)
+held = [directions(home / "one", step) for step in (5, 10)]
+print("none" if not held[0] else "redrawn" if (held[0][0] != held[1][0]).all() else "kept")
+"""
+OPTIONS = "--smoke --steps 10 --model.width 8 --context 32 --batch 2 --evaluate-every 2 --checkpoint-every 5".split()
+FAVOR = (
+    "--model.attention favor --model.attention.feature.projection.count 6 --model.attention.feature.projection.redraw"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words, buffers",
+    [("--model.attention linear_attention", "none"), (f"{FAVOR} 3", "redrawn")],
+    ids=["linear attention", "favor"],
+)
+def test_linear_attention_goes_on_to_the_bit_and_on_a_context_axis(words, buffers, text, tmp_path):
+    command = [sys.executable, "-c", LINEAR, str(tmp_path), *OPTIONS, *words.split(), "--text", str(text)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.stdout.splitlines()[-1:] == [buffers], done.stderr
+def kept(directory):
+    """The deviations that a run has reached, one of queries and one of keys, and what its last step measured."""
+    run = checkpoint.read_run(directory, catalogue.find)
+    buffers = checkpoint.load(directory, run).state.buffers
+    assert set(buffers) == {"stack", state.OBSERVED}
+    return [np.asarray(x) for x in jax.tree.leaves(buffers)]
+
+
+@pytest.mark.slow
+def test_deviations_of_log_normal_attention_change_in_training_alone(text, tiny, tmp_path, capsysbinary):
+    parts = "--steps 3 --model.depth 1 --model.attention linear_attention --model.attention.feature log_normal".split()
+    assert cli.main(["train", *tiny, *parts, "--dir", str(home := tmp_path / "run"), "--text", str(text)]) == 0
+    reached = kept(home)
+    assert [x.shape[-1] for x in reached] == [3, 3, 1, 1] and not any((x == 1).all() for x in reached)
+    for words in (["eval"], ["sample", "--prompt", "the ", "--count", "5"]):
+        shown = [(cli.main([*words, "--dir", str(home)]), capsysbinary.readouterr().out)[1] for _ in range(2)]
+        assert shown[0] == shown[1]
+    # cut off and gone on with, it measures and keeps the same to the bit
+    shutil.copytree(home, begun := tmp_path / "begun")
+    shutil.rmtree(begun / "checkpoints" / "3")
+    before = kept(begun)
+    assert all((one != other).all() for one, other in zip(before[2:], reached[2:], strict=True))
+    assert cli.main(["train", "--resume", str(begun)]) == 0
+    jax.tree.map(np.testing.assert_array_equal, kept(begun), reached)
+    assert cli.main(["train", *tiny, *parts, "--dir", str(tmp_path / "more"), "--init-from", str(home)]) == 0
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.entropy import attention_entropy
+from jattn.mechanisms.linear import LinearAttention
 from jattn.mechanisms.weights import attention_weights
 from jattn.numerics import x_log_x
 from jattn.part import Dims
@@ -59,3 +60,29 @@ def test_a_null_slot_of_values_counts_where_there_are_none():
         want = compiled_attend(q, k, v, kind, variables=variables).stats.entropy
         found = jax.jit(functools.partial(attention_entropy, attention=kind))(q, k, variables=variables)
         np.testing.assert_allclose(found, want, rtol=1e-12)
+
+
+def test_some_rows_of_linear_attention_have_the_entropy_of_their_weights():
+    q, k = (jax.random.normal(jax.random.key(n), (3, 9, heads, 8)) for n, heads in enumerate((4, 2)))
+    shared = {"layout": Layout(valid=jnp.array([9, 4, 0])), "rows": [1, 7]}
+
+    def explicit(q, k):
+        asked, held = (jax.nn.elu(x) + 1 for x in (q, jnp.repeat(k, 2, 2)))
+        valid = np.arange(9) < np.array([[9], [4], [0]])
+        seen = np.tril(np.ones((9, 9))) * valid[:, None, None]
+        weights = jnp.einsum("bthd,bshd->bhts", asked, held) * seen
+        share = weights / jnp.where(weights.sum(-1, keepdims=True) > 0, weights.sum(-1, keepdims=True), 1)
+        sizes = -x_log_x(share).sum(-1) * valid[:, None]
+        return sizes[..., jnp.array([1, 7])].swapaxes(1, 2)
+
+    found, pull = jax.vjp(jax.jit(lambda q, k: attention_entropy(q, k, LinearAttention(), **shared)), q, k)
+    want, pull_want = jax.vjp(jax.jit(explicit), q, k)
+    assert found.shape == (3, 2, 4) and found[0].all() and not found[1, 1].any() and not found[2].any()
+    np.testing.assert_allclose(found, want, atol=1e-12)
+    for a, b in zip(pull(found), pull_want(want), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_rows_of_a_softmax_are_rows_of_the_same_pass():
+    q = jax.random.normal(jax.random.key(0), (9, 2, 4))
+    np.testing.assert_array_equal(attention_entropy(q, q, rows=slice(1, 9, 3)), attention_entropy(q, q)[1::3])

@@ -7,8 +7,14 @@ import pytest
 
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention, attend
+from jattn.mechanisms.linear import LinearAttention
 from jattn.mechanisms.weights import attention_weights
 from jattn.part import Dims
+from jattn.parts.decays.gated import Gated
+from jattn.parts.decays.retention import Retention
+from jattn.parts.features.elu import Elu
+from jattn.parts.features.favor import Favor
+from jattn.parts.features.swish import Swish
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
 from jattn.parts.normalizers.entmax import Entmax
@@ -73,6 +79,34 @@ def test_weights_make_the_output_and_some_rows_are_rows_of_all(attention):
         np.testing.assert_allclose(of_rows, want, atol=1e-14)
 
 
+LINEAR = [
+    LinearAttention(Elu(), Gated(rank=2)),
+    LinearAttention(Swish(), Retention(), position=Rotary()),
+    LinearAttention(Favor(kernel="hyperbolic", floor=0.1)),
+    LinearAttention(order="full"),
+]
+
+
+@pytest.mark.parametrize("attention", LINEAR, ids=lambda a: " ".join(type(p).__name__ for p in (a.feature, a.decay)))
+def test_weights_of_linear_attention_make_its_output(attention):
+    q, k, v = qkv()
+    variables = attention.init(jax.random.key(3), Dims.of(q, k, v, model_width=6))
+    layout = Layout(extra=attention.project(attention.own(variables), draw(9, 6, seed=4)), valid=jnp.arange(9) != 8)
+    if attention.order == "causal":
+        layout = layout._replace(segments=jnp.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))
+
+    @jax.jit
+    def found(q, k, v):
+        weights = attention_weights(q, k, attention, variables=variables, layout=layout)
+        some = attention_weights(q, k, attention, variables=variables, layout=layout, rows=[-2, 3])
+        return weights, some, attend(q, k, v, attention, variables=variables, layout=layout).out
+
+    weights, some, out = found(q, k, v)
+    np.testing.assert_allclose(jnp.einsum("hts,she->the", weights, jnp.repeat(v, 2, 1)), out, atol=1e-12)
+    np.testing.assert_allclose(some, weights[:, np.array([7, 3])], atol=1e-14)
+    assert weights[:, 3, :4].all() and not weights[:, 8].any()
+
+
 def test_any_leading_axes_and_data_for_each_example():
     q, k, _ = qkv(2, 3, tokens=7)
     mask = np.random.default_rng(0).random((2, 3, 1, 7, 9)) < 0.7
@@ -88,7 +122,7 @@ def test_a_row_that_is_not_there_is_refused():
 
 
 def test_weights_of_what_has_none_are_refused():
-    with pytest.raises(TypeError, match="those of an Attention, got Causal"):
+    with pytest.raises(TypeError, match="those of an Attention or another mechanism, got Causal"):
         attention_weights(*qkv()[:2], Causal())
 
 

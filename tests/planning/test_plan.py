@@ -24,6 +24,7 @@ from jattn.training.optimizers.adamw import AdamW
 from jattn.training.presets import preset
 from jattn.training.run import Run
 from jattn.training.sharding import Mesh
+from jattn.training.sources.dataset import Dataset
 from jattn.training.sources.transduction import Transduction
 from tests.support import needs_compiler
 
@@ -143,11 +144,17 @@ MASKED = dataclasses.replace(
     TINY, model=EncoderConfig(width=128, depth=2, heads=2, vocabulary=264), objective=MaskedTokens()
 )
 
+PERFORMER = preset("performer-pg19")
+PERFORMER = dataclasses.replace(
+    PERFORMER, batch=8, context=512, mesh=Mesh(2, 2, 1, 2), source=Dataset(vocabulary=512),
+    model=dataclasses.replace(PERFORMER.model, width=128, depth=2, heads=2, vocabulary=512),
+)  # fmt: skip
+
 
 @pytest.mark.parametrize(
     "run",
-    [IMAGES, pytest.param(MASKED, marks=pytest.mark.slow), pytest.param(STRINGS, marks=pytest.mark.slow)],
-    ids=lambda run: type(run.model).__name__,
+    [IMAGES, *(pytest.param(run, marks=pytest.mark.slow) for run in (MASKED, STRINGS, PERFORMER))],
+    ids=["images", "masked", "strings", "performer"],
 )
 def test_a_step_of_any_model_is_compiled_for_chips(run):
     needs_compiler("v5e")
@@ -157,7 +164,7 @@ def test_a_step_of_any_model_is_compiled_for_chips(run):
     assert ("all-gather", ("fsdp",)) in kinds and ("all-gather", ("context",)) not in kinds
     # what is computed again comes on top of what the model asks for
     assert made.model_flops / 8 < made.flops
-    if run is not STRINGS:
+    if run not in (STRINGS, PERFORMER):
         guessed = plan.estimate(run, "v5e:2x4")
         assert [made.parameters, made.optimizer] == [guessed.parameters, guessed.optimizer]
         assert made.flops == guessed.flops

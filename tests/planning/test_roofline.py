@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jattn import Attention, LinearAttention
+from jattn.layers.heads.gated_norm import GatedNorm
 from jattn.masks import Causal
 from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
@@ -114,7 +115,10 @@ def test_times_overlap_or_add_up():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"expansion": 3}, {"feedforward": "fused"}, {"pruned": 2}, {"feedforward": "fused", "pruned": 3}],
+    [
+        {}, {"expansion": 3}, {"feedforward": "fused"}, {"pruned": 2}, {"feedforward": "fused", "pruned": 3},
+        {"feedforward": "gated", "projection": GatedNorm()},
+    ],
     ids=str,
 )
 def test_matrices_are_those_of_the_model(options):
@@ -162,5 +166,5 @@ def test_attention_of_an_encoder_decoder_is_three():
 
 def test_attention_without_a_mask_is_refused():
     run = Run(model=DecoderConfig(attention=LinearAttention()))
-    with pytest.raises(ValueError, match="what a mask lets rows see, got LinearAttention; plan a run of Attention"):
+    with pytest.raises(ValueError, match="got LinearAttention; let the compiler plan it, without --paper"):
         roofline.flops(run, ONE, "cpu")

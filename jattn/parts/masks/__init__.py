@@ -46,7 +46,6 @@ def _flat(kind: type, mask: Mask) -> tuple[Mask, ...]:
     return mask.members if isinstance(mask, kind) else (mask,)
 
 
-
 @part
 class Full(Mask):
     """Every query sees every key.

@@ -52,9 +52,7 @@ class AdamW(Optimizer):
         decayed = adamw(rate, moments, self.epsilon, self.decay)
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
-            optax.partition(
-                {MATRIX: decayed, HEAD: decayed, REST: adamw(rate, moments, self.epsilon, 0.0)}, labels
-            ),
+            optax.partition({MATRIX: decayed, HEAD: decayed, REST: adamw(rate, moments, self.epsilon, 0.0)}, labels),
         )
 
 

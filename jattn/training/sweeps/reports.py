@@ -34,8 +34,10 @@ class Found(NamedTuple):
         return sum(each is None for each in self.held)
 
 
-Text = Callable[[Found], str]
-Picture = Callable[[Found], Figure]
+# of what a report is about, `Found` or what an experiment's own `load` gives
+Text = Callable[[Any], str]
+Picture = Callable[[Any], Figure]
+Load = Callable[[Path, Path, Path | None], Any]
 
 
 def load(folder: Path, home: Path, smoke: Path | None = None) -> Found:
@@ -74,10 +76,13 @@ def machines(held: Iterable[dict[str, Any] | None]) -> list[str]:
     return [f"- {line}" for line in told]
 
 
-def main(words: list[str], folder: Path, text: Text, picture: Picture) -> int:
-    """Prints what `text` says, and renews picture and README.md; of the runs of --smoke it only draws beside them."""
+def main(words: list[str], folder: Path, text: Text, picture: Picture, load: Load = load) -> int:
+    """Prints what `text` says, and renews picture and README.md; of the runs of --smoke it only draws beside them.
+
+    `measures.load` reads what was measured without training.
+    """
     parser = argparse.ArgumentParser(description=f"Reports on {folder.name}: its results as verdict, tables, picture.")
-    parser.add_argument("--smoke", action="store_true", help="reports on what jattn sweep --smoke left")
+    parser.add_argument("--smoke", action="store_true", help="reports on what --smoke of the others left")
     smoke = Path("runs") / folder.name / "smoke" if parser.parse_args(words).smoke else None
     found = load(folder, (smoke or folder) / "results", smoke)
     told = text(found)

