@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jattn.engines import delta
 from jattn.mechanisms import Layout, Mechanism, Split, linear
@@ -56,6 +56,15 @@ class DeltaAttention(Mechanism):
         given = linear.tokens(own, split, layout, held, self.position, None)
         found, keys = delta.attend(self._rule(), *given, None if state is None else state.keys)
         return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        linear.no_pairs(layout)
+        # a row is a sum of values: of those of one token each, its weights, less what later keys took from them
+        single = jnp.eye(len(split.key), dtype=split.key.dtype)[:, None]
+        given = linear.tokens(own, split._replace(value=single), layout, 0, self.position, None)
+        return jnp.moveaxis(delta.attend(self._rule(), *given)[0].out[rows], 1, 0)
 
     def _rule(self) -> delta.Rule:
         return delta.Rule(self.feature)

@@ -7,6 +7,7 @@ import pytest
 
 from jattn.mechanisms import Layout
 from jattn.mechanisms.delta import DeltaAttention, delta_attention
+from jattn.mechanisms.weights import attention_weights
 from jattn.part import Dims
 from jattn.parts.positions.rotary import Rotary
 from tests.support import compiled_attend as attend
@@ -87,6 +88,16 @@ def test_the_layer_makes_beta_of_its_input():
     beta = attention.project(own, x)["beta"]
     assert own["kernel"].shape == (8, 2)
     np.testing.assert_allclose(beta, 1 / (1 + np.exp(-x @ own["kernel"])), rtol=1e-6)
+
+
+def test_weights_are_what_a_row_gives_to_each_value():
+    *vectors, beta = (jnp.asarray(x[0]) for x in given())
+    layout = Layout(extra={"beta": beta}, segments=np.repeat([4, 2], [5, 14]), valid=jnp.arange(TOKENS) != 7)
+    want = attend(*vectors, DeltaAttention(), layout=layout).out
+    weights = attention_weights(vectors[0], vectors[1], DeltaAttention(), layout=layout, rows=slice(3, 12))
+    found = jnp.einsum("hrs,she->rhe", weights, jnp.repeat(vectors[2], 2, 1))
+    np.testing.assert_allclose(found, want[3:12], atol=1e-6)
+    assert not weights[:, 4:, :5].any() and not weights[:, :, 7].any()
 
 
 def test_positions_turn_queries_and_keys():
