@@ -33,6 +33,13 @@ class Rule:
 
     feature: Feature
 
+    def __post_init__(self):
+        if self.feature.block:
+            raise ValueError(
+                f"The delta rule replaces what features find, got {type(self.feature).__name__}, whose blocks of "
+                f"{self.feature.block} tokens have weights that are no products of features; take another."
+            )
+
 
 class State(NamedTuple):
     """What decoding carries, of one size however many tokens were seen: one matrix a head, of one segment's tokens."""

@@ -36,6 +36,9 @@ class DeltaAttention(Mechanism):
     feature: Feature = Swish()
     position: Position = Unturned()
 
+    def __post_init__(self):
+        self._rule()
+
     def params(self, rng: Array, dims: Dims) -> dict:
         if dims.model_width is None:
             # the caller gives beta
@@ -55,7 +58,8 @@ class DeltaAttention(Mechanism):
         held = 0 if state is None else state.length
         given = linear.tokens(own, split, layout, held, self.position, None)
         found, keys = delta.attend(self._rule(), *given, None if state is None else state.keys)
-        return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        found = found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        return linear.observed(found, self.feature, given)
 
     def weights(
         self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
