@@ -63,10 +63,7 @@ SMOKE = Setting(
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Rows of the case, of the gradient at each length, and of decoding; nothing else where the case refuses FAVOR+.
-
-    Raises FloatingPointError where decoding is not the pass over all tokens.
-    """
+    """Rows of the case, of the gradient at each length, and of decoding; nothing else where the case refuses FAVOR+."""
     rows = attention.measure((setting.beside,))
     if any(row.contender == FAVOR and row.note.startswith(REFUSED) for row in rows):
         return rows
@@ -109,22 +106,22 @@ def _decoded(call: Call, block: int, rounds: int) -> list[Row]:
         state, out = one_by_one(given[-1], tokens)
         given.append(state)
         off.append(float(jnp.abs(out - whole[number * block :][:block]).max()))
-    if not max(off) <= CLOSE:
-        raise FloatingPointError(
-            f"Decoding must equal one pass over all tokens within {CLOSE:.0e}, got {max(off):.1e} off in "
-            f"{call.length} tokens; mend it first."
-        )
     ends = {
         f"tokens 1 to {block}": (given[0], blocks[0]),
         f"tokens {call.length - block + 1} to {call.length}": (given[-2], blocks[-1]),
     }
+    title, peer = f"decoding, {block} tokens", next(iter(ends))
+    if not max(off) <= CLOSE:
+        rule = f"decoding must equal one pass over all tokens within {CLOSE:.0e}"
+        why = f"{REFUSED}{rule}, got {max(off):.1e} off in {call.length} tokens; mend it first."
+        return [Row(title, name, None, None, peer, note=why, origin=call.origin, length=call.length) for name in ends]
     contenders = {name: functools.partial(_waited, one_by_one, *end) for name, end in ends.items()}
     taken = turns.interleaved(contenders, rounds, 1)
     notes = {
         name: f"state {sum(x.nbytes for x in jax.tree.leaves(state))} bytes, {max(off):.0e} off one pass"
         for name, (state, _) in ends.items()
     }
-    rows = turns.rows(f"decoding, {block} tokens", taken, next(iter(ends)), {}, notes)
+    rows = turns.rows(title, taken, peer, {}, notes)
     return [row._replace(origin=call.origin, length=call.length) for row in rows]
 
 

@@ -86,7 +86,7 @@ def attend(
     cut = chunks.cut(query, key, value, min(chunk or CHUNK, tokens))
     state = varying.alike(first if state is None else state, (own, cut, place))
 
-    @jax.checkpoint
+    @chunks.recomputed
     def step(state, cut):
         made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         total, out = jax.vmap(functools.partial(_one, seen))(made, state.total)

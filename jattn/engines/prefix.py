@@ -86,14 +86,9 @@ def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s 
     made = jax.eval_shape(lambda: _mapped(rule, own, place, *chunks.even(query, key, value, 1)))
     heads, _, features = made.key.shape
     kind, width = made.key.dtype, value.shape[-1]
-    sums = Sums(
-        jnp.full((heads, made.decay.shape[-1]), -jnp.inf, kind),
-        jnp.zeros((heads, width, features), kind),
-        jnp.zeros((heads, features), kind),
-        jnp.zeros((heads, width), kind),
-        jnp.zeros(heads, kind),
-    )
-    return State(sums, jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+    level = jnp.full((heads, made.decay.shape[-1]), -jnp.inf, kind)
+    empty = (jnp.zeros((heads, *shape), kind) for shape in ((width, features), (features,), (width,), ()))
+    return State(Sums(level, *empty), jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
 
 
 def attend(
@@ -116,7 +111,7 @@ def attend(
         return read(rule, own, query, key, value, place, absorb(rule, own, query, key, value, place, state, chunk)[0])
     state, cut = _begun(rule, own, query, key, value, place, state, chunk)
 
-    @jax.checkpoint
+    @chunks.recomputed
     def both(state, cut):
         made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         out = jax.vmap(functools.partial(_rows, rule, seen))(made, state.sums)
@@ -144,7 +139,7 @@ def absorb(
         )
     state, cut = _begun(rule, own, query, key, value, place, state, chunk)
 
-    @jax.checkpoint
+    @chunks.recomputed
     def step(state, cut):
         made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         return _after(rule, state, seen, made, cut[1]), made.decay.sum(1)
@@ -161,7 +156,7 @@ def read(
     size = len(cut[2][0])
     none = chunks.Seen(jnp.zeros((size, size), bool), jnp.ones(size, bool), jnp.zeros(size, bool))
 
-    @jax.checkpoint
+    @chunks.recomputed
     def step(state, cut):
         out = jax.vmap(functools.partial(_rows, rule, none))(_mapped(rule, own, place, *cut), state.sums)
         return state, (chunks.by_token(out), jnp.broadcast_to(state.visible, size))
@@ -210,7 +205,8 @@ def _weighed(
             found = jnp.einsum("rtf,sf,tsf->rts", asked, made.key, near)
         if made.within is not None:
             block = jnp.arange(tokens) // rule.feature.block
-            found = jnp.where(block[rows, None] == block[None], made.within[:, rows] * seen, found)
+            same = block[rows, None] == block[None]
+            found = jnp.where(same[None], made.within[:, rows] * seen[None], found)
         if rule.feature.floor:
             found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
         if rule.feature.normalized:

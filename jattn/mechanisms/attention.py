@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, varying, visits
-from jattn.mechanisms import Layout, Mechanism, Split, cache, checks, mesh, sides
+from jattn.mechanisms import Layout, Mechanism, Split, ahead, cache, checks, mesh, sides
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
 from jattn.part import Attended, Dims, Part, Rng, Side, Variables, part, scope
@@ -93,6 +93,9 @@ class Attention(Mechanism):
         made = {str(n): score.project(own["score"][str(n)], x) for n, score in enumerate(self.score)}
         made = {number: arrays for number, arrays in made.items() if arrays}
         return {"score": made} if made else {}
+
+    def looks_ahead(self, dims: Dims) -> str | None:
+        return "mask causal" if ahead.sees_later(self.mask, dims) else None
 
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Cache:
         made = {}

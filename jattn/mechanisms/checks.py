@@ -14,6 +14,7 @@ from jax import dtypes
 from jaxtyping import Array
 
 from jattn.mechanisms import Layout, Mechanism, shapes
+from jattn.numerics import known
 from jattn.part import Dims, Part, Rng, path_of
 from jattn.parts.scores import Score
 
@@ -50,6 +51,16 @@ def kinds(attention: Any, layout: Any, variables: Any, rng: Any) -> None:
     for (name, (wanted, what, cure)), given in zip(KINDS.items(), (attention, layout, variables, rng), strict=True):
         if not isinstance(given, wanted):
             raise TypeError(f"The argument {name} must be {what}, got {kind(given)}; {cure}.")
+
+
+def share(name: str, value: Any, cure: str) -> None:
+    """Refuses numbers that are known not to lie between 0 and 1."""
+    held = known(value)
+    if held is None:
+        return
+    if held.dtype.kind not in "iuf" or not ((held >= 0) & (held <= 1)).all():
+        got = repr(value) if held.ndim == 0 else f"numbers from {held.min():.10g} to {held.max():.10g}"
+        raise ValueError(f"{name} must lie between 0 and 1, got {got}; {cure}.")
 
 
 def arrays(query: Array, key: Array, value: Array, layout: Layout) -> None:

@@ -54,7 +54,6 @@ class DeltaAttention(Mechanism):
         return Held(jnp.zeros((), jnp.int32), delta.start(self._rule(), own, *token))
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Held | None) -> Attended:
-        linear.no_pairs(layout)
         held = 0 if state is None else state.length
         given = linear.tokens(own, split, layout, held, self.position, None)
         found, keys = delta.attend(self._rule(), *given, None if state is None else state.keys)
@@ -64,7 +63,6 @@ class DeltaAttention(Mechanism):
     def weights(
         self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
     ) -> Float[Array, "h r s"]:
-        linear.no_pairs(layout)
         # a row is a sum of values: of those of one token each, its weights, less what later keys took from them
         single = jnp.eye(len(split.key), dtype=split.key.dtype)[:, None]
         given = linear.tokens(own, split._replace(value=single), layout, 0, self.position, None)

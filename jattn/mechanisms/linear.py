@@ -65,6 +65,9 @@ class LinearAttention(Mechanism):
         made = self.decay.project(own["decay"], x)
         return {"decay": made} if made else {}
 
+    def looks_ahead(self, dims: Dims) -> str | None:
+        return "order causal" if self.order == "full" else None
+
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Held:
         if self.order == "full":
             raise ValueError(
@@ -74,12 +77,11 @@ class LinearAttention(Mechanism):
         made = {}
         if dims.model_width is not None:
             made = self.project(own, jnp.zeros((1, dims.model_width), dtype))
-        keys = prefix.start(self._rule(), own, *token(dims, dtype, {**(extra or {}), **made}))
-        block = self.feature.block
-        return Held(jnp.zeros((), jnp.int32), keys, recent.start(dims, dtype, block) if block else None)
+        given = token(dims, dtype, (extra or {}) | made)
+        kept = recent.start(dims, dtype, self.feature.block) if self.feature.block else None
+        return Held(jnp.zeros((), jnp.int32), prefix.start(self._rule(), own, *given), kept)
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Held | None) -> Attended:
-        no_pairs(layout)
         if self.context_axis is not None and state is not None:
             raise ValueError(
                 f"Linear attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
@@ -88,7 +90,7 @@ class LinearAttention(Mechanism):
         if state is not None and state.recent is not None:
             return self._goes_on(own, split, layout, state)
         held = 0 if state is None else state.length
-        given = self._given(own, split, layout, held)
+        given = tokens(own, split, layout, held, self.position, self.context_axis)
         if self.context_axis is not None:
             found = prefix_shards.attend(self._rule(), *given, self.context_axis)
         else:
@@ -99,21 +101,15 @@ class LinearAttention(Mechanism):
     def weights(
         self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
     ) -> Float[Array, "h r s"]:
-        no_pairs(layout)
-        return prefix.weights(self._rule(), *self._given(own, split, layout, 0), rows)
-
-    def _given(self, own: dict, split: Split, layout: Layout, held: Int[Array, ""] | int) -> tuple:
-        """What an engine takes for one example behind `held` earlier tokens."""
-        return tokens(own, split, layout, held, self.position, self.context_axis)
+        return prefix.weights(self._rule(), *tokens(own, split, layout, 0, self.position, None), rows)
 
     def _goes_on(self, own: dict, split: Split, layout: Layout, state: Held) -> Attended:
         """Of features in blocks, the rows of new tokens, behind whole blocks and the tokens of one that is not."""
+        no_pairs(layout)
         block, new = self.feature.block, len(split.query)
         filled = state.length % block
         kept, split, layout = recent.in_blocks(state.recent, split, layout, state.length)
-        query, key, place = sides.both(self.position, own["position"], split, layout, 0, None)
-        query, key = sides.emptied(query), sides.emptied(key)
-        value = jnp.where(key.valid[:, None, None], split.value, 0)
+        own, query, key, value, place = tokens(own, split, layout, 0, self.position, None)
         found, _ = prefix.attend(self._rule(), own, query, key, value, place, state.keys)
         whole = jnp.arange(len(key.vector)) < (filled + new) // block * block
         ended = key._replace(valid=key.valid & whole)
@@ -123,6 +119,15 @@ class LinearAttention(Mechanism):
 
     def _rule(self) -> prefix.Rule:
         return prefix.Rule(self.feature, self.decay, self.order)
+
+
+def no_pairs(layout: Layout) -> None:
+    """Refuses data of pairs, which sums over keys cannot use."""
+    for name in ("mask", "bias"):
+        if getattr(layout, name) is not None:
+            raise ValueError(
+                f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use Attention."
+            )
 
 
 def token(dims: Dims, dtype: DTypeLike, extra: dict) -> tuple[Side, Side, Float[Array, "1 j e"], Place]:
@@ -136,9 +141,10 @@ def token(dims: Dims, dtype: DTypeLike, extra: dict) -> tuple[Side, Side, Float[
 
 
 def tokens(
-    own: dict, split: Split, layout: Layout, held: Int[Array, ""] | int, position: Position, axis: str | None
+    own: dict, split: Split, layout: Layout, held: Any, position: Position, axis: str | None
 ) -> tuple[dict, Side, Side, Float[Array, "s j e"], Place]:
-    """What an engine that carries sums takes for one example behind `held` earlier tokens."""
+    """What an engine that carries sums takes of one example: its arrays, both sides, values, and where heads lie."""
+    no_pairs(layout)
     query, key, place = sides.both(position, own["position"], split, layout, held, axis)
     query, key, value = sides.emptied(query), sides.emptied(key), split.value
     if key.valid is not None:
@@ -152,15 +158,6 @@ def observed(found: Attended, feature: Feature, given: tuple) -> Attended:
     own, query, key, _, place = given
     seen = feature.observe(own["feature"], query, key, place)
     return found._replace(stats=found.stats._replace(observed={"feature": seen})) if seen else found
-
-
-def no_pairs(layout: Layout) -> None:
-    """Refuses a mask and a bias of pairs, which linear attention has none of."""
-    for name in ("mask", "bias"):
-        if getattr(layout, name) is not None:
-            raise ValueError(
-                f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use Attention."
-            )
 
 
 def linear_attention(

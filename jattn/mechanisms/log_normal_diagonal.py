@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jattn.mechanisms import Layout, Mechanism, Split, recent
 from jattn.mechanisms.attention import Attention
@@ -70,6 +70,9 @@ class LogNormalDiagonal(Mechanism):
     def params(self, rng: Array, dims: Dims) -> dict:
         return {name: jnp.full((dims.heads, dims.value_width), SHARE) for name in SHARES[self.mixing]}
 
+    def looks_ahead(self, dims: Dims) -> str | None:
+        return self._linear().looks_ahead(dims)
+
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Decoding:
         linear = self._linear()
         kept = recent.start(dims, dtype, self.block or dims.key_width)
@@ -85,6 +88,18 @@ class LogNormalDiagonal(Mechanism):
             found = found._replace(state=Decoding(found.state, kept))
         near = diagonal.apply(self._own(diagonal, own), split, layout, None, None)
         return found._replace(out=self._mixed(own, found.out, near.out, Place(numbers, *counts)))
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        if self.mixing != "average":
+            raise ValueError(
+                f"Learned shares differ by feature of the values, so that rows have no weights, got "
+                f"mixing={self.mixing!r}; ask for those of the average."
+            )
+        halves = self._linear(), self._diagonal(split.query.shape[-1])
+        one, other = (half.weights(self._own(half, own), split, layout, None, rows) for half in halves)
+        return SHARE * (one + other)
 
     def _mixed(
         self, own: dict, linear: Float[Array, "t h e"], diagonal: Float[Array, "t h e"], place: Place

@@ -43,11 +43,6 @@ class ShortConvolution(Mechanism):
         if self.size < 2:
             raise ValueError(f"ShortConvolution.size must be at least 2 tokens, got {self.size}; the paper's is 4.")
 
-    @property
-    def order(self) -> str:
-        """That of the attention."""
-        return getattr(self.inner, "order", "causal")
-
     def params(self, rng: Array, dims: Dims) -> dict:
         sizes = {
             "query": (dims.heads, dims.key_width),
@@ -59,6 +54,10 @@ class ShortConvolution(Mechanism):
     def project(self, own: dict, x: Float[Array, "n m"]) -> dict:
         made = self.inner.project(own["inner"], x)
         return {"inner": made} if made else {}
+
+    def looks_ahead(self, dims: Dims) -> str | None:
+        found = self.inner.looks_ahead(dims)
+        return found and f"inner.{found}"
 
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Last:
         held = self.size - 1

@@ -27,8 +27,8 @@ class Model(Part):
 
     `norm_place` is before each half of a block, with one more norm before the head, or after each sum. A `residual`
     scaled by two learned numbers a layer trains where norms are gone; a gated feed-forward layer has a third kernel, a
-    fused one is one square kernel, and the `pruned` deepest blocks have none. With a `reparametrization` all kernels
-    but the embedding's are made from what is learned, and none starts at 0.
+    fused one is one square kernel without an activation, and the `pruned` deepest blocks have none. With a
+    `reparametrization` all kernels but the embedding's are made from what is learned, and none starts at 0.
     """
 
     # the fewest blocks that a model may have
@@ -61,6 +61,11 @@ class Model(Part):
             raise ValueError(
                 f"{name}.pruned counts the deepest blocks without a feed-forward layer, at most {self.depth}, "
                 f"got {self.pruned!r}; 0 prunes none."
+            )
+        if self.feedforward == "fused" and self.activation != "identity":
+            raise ValueError(
+                f"{name}.feedforward may be 'fused' where no activation stands between its kernels, got "
+                f"{self.activation!r}; use --model.activation identity, or --model.feedforward full."
             )
         # refuses widths and heads that do not divide
         self.projection.dims(self.width, self.heads, self.depth)

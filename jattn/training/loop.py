@@ -29,6 +29,7 @@ def fit(run: Run, directory: Path, *, workers: int = 0, events: Path | None = No
     first Ctrl-C saves and raises KeyboardInterrupt with the words that say how to go on.
     """
     directory = Path(directory)
+    run.objective.check(run.model, run.context)
     with hosts.together():
         check_empty(directory)
     # both parts are read, and the model is made, before anything is written: what is refused leaves no trace

@@ -176,6 +176,7 @@ def test_deviations_of_log_normal_attention_change_in_training_alone(text, tiny,
     assert cli.main(["train", *tiny, *parts, "--dir", str(home := tmp_path / "run"), "--text", str(text)]) == 0
     reached = kept(home)
     assert [x.shape[-1] for x in reached] == [3, 3, 1, 1] and not any((x == 1).all() for x in reached)
+    capsysbinary.readouterr()
     for words in (["eval"], ["sample", "--prompt", "the ", "--count", "5"]):
         shown = [(cli.main([*words, "--dir", str(home)]), capsysbinary.readouterr().out)[1] for _ in range(2)]
         assert shown[0] == shown[1]
@@ -247,6 +248,8 @@ def test_a_checkpoint_that_is_cut_off_gives_way_and_that_is_said(trained, begun,
         (["--resume", "torn"], "must be the JSON that training wrote"),
         (["--resume", "unwhole"], "must hold a whole checkpoint, got none among the steps [1]"),
         (["--dir", "/sys/none"], "must be one that can be made, got '/sys/none'"),
+        (["--model", "encoder"], "EncoderConfig.attention with rows that see later ones; use --model.att"),
+        (["--model.attention", "attention"], "DecoderConfig.attention with rows that see later ones; use --model.att"),
         (["--init-from", "none"], "must name a run's directory with checkpoints, got"),
         (["--init-from", "begun", "--model.width", "10"], "float32[256, 8] there and float32[256, 10] in this run"),
         (["--init-from", "unwhole", "--model.width", "8"], "must name a run with a whole checkpoint"),

@@ -10,7 +10,7 @@ import pytest
 from flax import linen, nnx
 
 import jattn
-from jattn import Attended, Attention, Dims, Layout, Stats, Variables
+from jattn import Attended, Attention, AugmentedLinear, Dims, Layout, LogNormalDiagonal, Stats, Variables
 from jattn.decays import Retention
 from jattn.masks import Causal, Prefix, Window
 from jattn.parts.masks import Mask
@@ -157,6 +157,8 @@ CASES = {
     "attend, functions": lambda: attending(
         Attention(score=lambda s, b, h, q, k: s * jnp.cos(q - k), mask=lambda b, h, q, k: (q - k) % 3 == h)
     ),
+    "attend, linear and diagonal": lambda: attending(LogNormalDiagonal(mixing="scale")),
+    "attend, linear and convolution": lambda: attending(AugmentedLinear()),
     "attend, state": decoding,
     "dot_product_attention": lambda: drop_in(
         is_causal=True, mask=Prefix(4) | Window(100), key_value_seq_lengths=lengths, return_residual=True

@@ -204,7 +204,7 @@ def explicit(case, data):
     heard = held[None] * jnp.exp(logs) + feature.floor * jnp.exp(left)
     weights = jnp.einsum("ihf,ijhf->ijh", asked + feature.floor, heard)
     if feature.block:
-        one = (i // feature.block == j // feature.block)
+        one = i // feature.block == j // feature.block
         weights = jnp.where(one, jnp.maximum(weights, 0) ** 2, weights)
     weights *= seen[..., None]
     out = jnp.einsum("ijh,jhe->ihe", weights, value)

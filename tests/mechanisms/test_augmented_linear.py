@@ -12,6 +12,7 @@ import pytest
 from jattn.mechanisms import Layout
 from jattn.mechanisms.augmented_linear import AugmentedLinear
 from jattn.mechanisms.linear import LinearAttention
+from jattn.mechanisms.weights import attention_weights
 from jattn.part import Dims, Variables
 from jattn.parts.features.mixed_chunk import MixedChunk
 from tests.support import assert_close, float64  # noqa: F401
@@ -77,6 +78,17 @@ def test_no_row_hears_a_later_token():
     after = np.asarray(serve(*louder).out)
     np.testing.assert_array_equal(before[:10], after[:10])
     assert not np.array_equal(before[10], after[10])
+
+
+def test_weights_of_rows_are_what_they_take_from_each_value():
+    query, key, _, kernel = given()
+    rows, layout = np.array([0, 4, 15]), Layout(valid=jnp.int32(TOKENS - 2))
+    each = np.repeat(np.eye(TOKENS, dtype=np.float32)[:, None], 2, 1)
+    variables = Variables({"kernel": kernel}, {})
+    weights = functools.partial(attention_weights, attention=AUGMENTED, rows=rows, variables=variables, layout=layout)
+    found = jax.jit(weights)(query, key)
+    want = np.asarray(serve(query, key, each, kernel, layout).out)[rows].swapaxes(0, 1)
+    np.testing.assert_allclose(found, want, atol=2e-6)
 
 
 @functools.partial(jax.jit, static_argnums=5)

@@ -8,10 +8,12 @@ import pytest
 from jattn.mechanisms import Layout
 from jattn.mechanisms.linear import LinearAttention, linear_attention
 from jattn.part import Dims
+from jattn.parts.decays import Undecayed
 from jattn.parts.decays.retention import Retention
 from jattn.parts.features.elu import Elu
 from jattn.parts.positions.rotary import Rotary
 from tests.support import compiled_attend as attend
+from tests.support import largest_intermediate
 
 BATCH, TOKENS = (2,), 19
 
@@ -83,6 +85,14 @@ def test_a_call_goes_on_behind_another():
     np.testing.assert_allclose(state.keys.sums.total, whole.state.keys.sums.total, atol=1e-5)
     assert (state.length == TOKENS).all() and (state.keys.visible == TOKENS).all()
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, whole.state)
+
+
+@pytest.mark.parametrize("decay", [Undecayed(), Retention()], ids=["undecayed", "retention"])
+def test_nothing_of_pairs_is_kept_for_the_gradient(decay):
+    given = (jax.ShapeDtypeStruct((2, 4096, 1, 8), np.float32),) * 3
+    gradient = jax.grad(lambda *x: linear_attention(*x, decay=decay).out.sum(), (0, 1, 2))
+    # queries; pairs of all chunks would be 128 for each token
+    assert largest_intermediate(gradient, *given) == 2 * 4096 * 8
 
 
 def test_positions_turn_queries_and_keys():

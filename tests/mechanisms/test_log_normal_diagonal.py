@@ -1,6 +1,8 @@
 """LLN + Diag against its equations in float64, its limits, and decoding from a state of one size."""
 
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import LinearAttention
 from jattn.mechanisms.log_normal_diagonal import LogNormalDiagonal
+from jattn.mechanisms.weights import attention_weights
 from jattn.part import Dims, Variables
 from jattn.parts.features.log_normal import LogNormal
 from jattn.parts.masks.causal import Causal
@@ -45,7 +48,7 @@ def written_out(qkv, params, mixing, order, valid):
     query, key, value = qkv
     key, value = jnp.repeat(key, 2, 1), jnp.repeat(value, 2, 1)
     one, other = BUFFERS["feature"]["query_deviation"], BUFFERS["feature"]["key_deviation"]
-    common = (((one * other) ** 2 + 0.35487039) / (2 * 0.14855178)) ** 0.5
+    common = (((one * other) ** 2 + 0.35487039130661086) / (2 * 0.14855178144710912)) ** 0.5
     seen = jnp.asarray(valid)[None] & (np.tril(np.ones((TOKENS, TOKENS), bool)) if order == "causal" else True)
     product = jnp.einsum("thf,shf->hts", jnp.exp(common / one * query), jnp.exp(common / other * key))
     weights = jnp.where(seen, product, 0)
@@ -118,6 +121,20 @@ def test_no_row_hears_a_later_token():
     assert not np.array_equal(one[9], other[9])
 
 
+def test_weights_of_rows_are_what_they_take_from_each_value():
+    query, key, _ = qkv()
+    each = np.repeat(np.eye(TOKENS, dtype=np.float32)[:, None], 2, 1)
+    attention, variables = LogNormalDiagonal(block=BLOCK), Variables({}, BUFFERS)
+    weights = functools.partial(attention_weights, attention=attention, rows=np.array([0, 9]), variables=variables)
+    found = jax.jit(weights)(query, key)
+    want = np.asarray(serve((query, key, each), attention).out)[[0, 9]].swapaxes(0, 1)
+    np.testing.assert_allclose(found, want, atol=1e-6)
+    learned = LogNormalDiagonal(mixing="ratio")
+    variables = learned.init(jax.random.key(0), Dims(4, 2, 2, WIDTH, 0))
+    with pytest.raises(ValueError, match="so that rows have no weights, got mixing='ratio'"):
+        attention_weights(query, key, learned, rows=slice(0, 2), variables=variables)
+
+
 @functools.partial(jax.jit, static_argnums=4)
 def step(query, key, value, state, attention, layout):
     return attend(query, key, value, attention, variables=Variables({}, BUFFERS), state=state, layout=layout)
@@ -141,6 +158,46 @@ def test_decoding_in_pieces_is_the_whole_pass_from_a_state_of_one_size():
         found.append(got.out)
     np.testing.assert_allclose(np.concatenate(found), whole, atol=1e-6)
     assert jax.tree.map(jnp.shape, state) == began and int(state.linear.length) == TOKENS
+
+
+SHARDED = """
+import chex
+chex.set_n_cpu_devices(4)
+import jax
+import jax.numpy as jnp
+import numpy as np
+import jattn
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+random = np.random.default_rng(0)
+draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
+qkv, learned = (draw(2, 32, 2, 6), draw(2, 32, 2, 6), draw(2, 32, 2, 5)), {"linear": draw(2, 5)}
+
+
+def loss(qkv, learned, axis):
+    # blocks across the borders of devices
+    attention = jattn.LogNormalDiagonal(block=5, mixing="ratio", context_axis=axis)
+    buffers = attention.init(jax.random.key(0), jattn.Dims.of(*qkv)).buffers
+    variables = jattn.Variables(learned, buffers)
+    found = jattn.attend(*qkv, attention, variables=variables, layout=jattn.Layout(valid=jnp.array([32, 21])))
+    return jnp.sin(found.out).sum(), (found.out, found.stats.observed)
+
+
+run = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True), static_argnums=2)
+want = run(qkv, learned, None)
+mesh = jax.make_mesh((2, 2), ("b", "c"), axis_types=(AxisType.Explicit,) * 2)
+with jax.set_mesh(mesh):
+    lying = tuple(jax.device_put(x, NamedSharding(mesh, P(None, "c", "b"))) for x in qkv)
+    found = run(lying, learned, "c")
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *jax.device_get((want, found)))
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_heads_and_tokens_on_several_devices_are_those_of_one():
+    done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, timeout=600)
+    assert done.stdout.splitlines()[-1:] == ["equal"], done.stderr
 
 
 def test_bfloat16_stays_and_errs_by_its_rounding():

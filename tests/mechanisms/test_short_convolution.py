@@ -102,4 +102,4 @@ def test_refusals():
     query, key, value = QKV
     with pytest.raises(ValueError, match="one line of tokens, got 13 queries and 12 keys; convolve self-attention"):
         attend(query, key[:12], value[:12], CONVOLVED, variables=Variables(KERNELS, {}))
-    assert ShortConvolution(LinearAttention(order="full")).order == "full"
+    assert ShortConvolution(LinearAttention(order="full")).looks_ahead(DIMS) == "inner.order causal"

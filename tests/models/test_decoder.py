@@ -229,6 +229,7 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"activation": "tanh"}, "tanh"),
         ({"pruned": 3}, "pruned counts the deepest blocks .* at most 2, got 3"),
         ({"residual": "gated"}, "gated"),
+        ({"feedforward": "fused"}, "no activation stands between its kernels, got .squared_relu.; use"),
         ({"attention": Softmax()}, "attention must be a Mechanism, got Softmax"),
         ({"attention": LinearAttention(order="full")}, "its rows may not see, got an attention of order 'full'"),
     ],
@@ -240,7 +241,7 @@ def test_bad_options_are_refused(options, words):
 
 @pytest.mark.parametrize("pruned", [1, 2])
 def test_the_deepest_blocks_without_a_feed_forward_layer(pruned):
-    weights = made(pruned=pruned, norm="none", residual="scaled", feedforward="fused")
+    weights = made(pruned=pruned, norm="none", residual="scaled", feedforward="fused", activation="identity")
     want = run(*weights, TOKENS)
     assert want.record.stats.entropy.shape == (2, 2, 13, 4)
     state, logits, stats = nnx.merge(*weights).state(2, 16), [], []

@@ -185,7 +185,7 @@ def test_random_directions_change_when_they_are_due_and_alike_after_a_resume():
 
 
 def test_what_parts_observe_renews_their_buffers_one_step_later():
-    model = DecoderConfig(width=8, depth=2, attention=LinearAttention(LogNormal(momentum=0.5)))
+    model = DecoderConfig(width=8, depth=1, attention=LinearAttention(LogNormal(momentum=0.5)))
     run = Run(**{**vars(TINY), "model": model, "accumulate": 3})
     step, reached = training_step(run), state.fresh(run)
 
@@ -199,7 +199,7 @@ def test_what_parts_observe_renews_their_buffers_one_step_later():
 
     assert (kept(reached) == 1).all() and not seen(reached).any()
     one, _ = step(jax.tree.map(np.asarray, reached), batch_of(0, run))
-    # the first step has seen nothing before it; in each layer, batch * context * width numbers of all three pieces
+    # the first step has seen nothing before it; batch * context * width numbers of all three pieces
     assert (kept(one) == 1).all() and (seen(one)[..., 0] == 3 * 5 * 8).all()
     count, total, squares = np.moveaxis(seen(one), -1, 0)
     two, _ = step(jax.tree.map(np.asarray, one), batch_of(1, run))

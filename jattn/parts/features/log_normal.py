@@ -15,7 +15,7 @@ from jattn.part import Dims, Place, Side, part
 from jattn.parts.features import Feature, Mapped, Role
 
 # variance of log weights = 2 SLOPE s^2 + OFFSET, for exponentials of deviation s on both sides
-SLOPE, OFFSET = 0.14855178, -0.35487039
+SLOPE, OFFSET = 0.14855178144710912, -0.35487039130661086
 
 
 def temperatures(query: Float[Array, ""], key: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -61,7 +61,7 @@ def test_rows_are_the_papers():
     query, key, value = qkv()
     found = serve(query, key, value, deviations(query, key))
     one, other = query.astype(float).std(), key.astype(float).std()
-    common = ((one * other) ** 2 + 0.35487039) / (2 * 0.14855178)
+    common = ((one * other) ** 2 + 0.35487039130661086) / (2 * 0.14855178144710912)
     want = np.zeros(found.shape)
     for t, h in np.ndindex(TOKENS, 4):
         asked = np.exp(common**0.5 / one * query[t, h].astype(float))
