@@ -156,7 +156,8 @@ def _in_parts(path: Path) -> bool:
 def bare(source: str) -> bool:
     """Whether a file holds words at most, names things of other files again, or states signatures alone."""
     rest = [node for node in ast.parse(source).body if not isinstance(node, ast.Expr)]
-    return all(isinstance(node, ast.Import | ast.ImportFrom | ast.Assign) or _signature(node) for node in rest)
+    named = ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign
+    return all(isinstance(node, named) or _signature(node) for node in rest)
 
 
 def _signature(node: ast.stmt) -> bool:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jattn.training import checkpoint, convert, loop, metrics
+from jattn.training.data import shakespeare
 from jattn.training.run import Run
+from jattn.training.sources.text import Text
 from jattn.training.sweeps import listed, names, results, short
 
 HERE = Path(__file__).parent
@@ -41,6 +43,13 @@ def converted(trained: Run, tuned: Run, distill: int, home: Path, place: Path) -
     }  # fmt: skip
 
 
+def shortened(run: Run) -> Run:
+    """The run on a few windows, from a source that can be read back from its run.json."""
+    file = HOME / "smoke" / "text.txt"
+    file.write_bytes(shakespeare.held_out_text()[:4000])
+    return dataclasses.replace(short.shortened(run), source=Text((str(file.absolute()),)))
+
+
 def main(words: list[str]) -> int:
     """Converts what has not been converted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +61,7 @@ def main(words: list[str]) -> int:
     plans = dict(zip(RUN.CELLS, names.planned(RUN.RUNS, base, results_at), strict=True))
     for seed in RUN.SEEDS[:1] if chosen.smoke else chosen.seeds or RUN.SEEDS:
         planned = plans[RUN.SOFTMAX, RUN.STEPS, seed]
-        shorten = short.shortened if chosen.smoke else lambda run: run
+        shorten = shortened if chosen.smoke else lambda run: run
         trained = shorten(planned.run)
         files = {arm: results_at / CONVERTED / f"{arm.rstrip('+').lower()}-seed-{seed}.json" for arm in ARMS}
         missing = [arm for arm, file in files.items() if not file.exists()]

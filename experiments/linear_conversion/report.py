@@ -171,9 +171,9 @@ def picture(found: Found) -> Figure:
         places = [(place, held[arm].get(name, ())) for place, arm in enumerate(RUN.FEATURES)]
         there = [(place + (number - 2.5) / 7, some) for place, some in places if len(some)]
         if there:
-            spread = [(some.mean() - some.min(), some.max() - some.mean()) for _, some in there]
-            where, means = zip(*((place, some.mean()) for place, some in there), strict=True)
-            bars.bar(where, means, 1 / 7, yerr=np.array(spread).T, label=label)
+            where, means, low, high = zip(*((at, x.mean(), x.min(), x.max()) for at, x in there), strict=True)
+            bars.bar(where, means, 1 / 7, label=label)
+            bars.vlines(where, low, high, color="black", linewidth=1)
     bars.set(xticks=range(len(RUN.FEATURES)), xticklabels=list(RUN.FEATURES), ylabel="held-out nats per byte")
     colors = dict(zip((RUN.SOFTMAX, *RUN.FEATURES), ("gray", "tab:blue", "tab:orange", "tab:green"), strict=True))
     for (arm, _), one in conversions(found).items():

@@ -46,6 +46,7 @@ FULL = Setting(
     Case(
         "causal, 16384 tokens, 8 heads of 64, 256 features",
         {EXACT: Call(16384, "Performer's heads"), FAVOR: BASE._replace(length=16384)},
+        directions=(GRADIENT,),
     ),
     tuple(BASE._replace(length=4096 << n) for n in range(6)),
     3,

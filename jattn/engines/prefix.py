@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jattn import engines
 from jattn.engines import chunks, varying
+from jattn.engines.sums import Sums, added, finite, kept_low, leveled
 from jattn.numerics import divide, wide
 from jattn.part import Attended, Place, Side, part, scope
 from jattn.parts.decays import Decay, Undecayed
@@ -47,20 +48,6 @@ class Rule:
             )
 
 
-class Sums(NamedTuple):
-    """What keys amount to, a head, each scaled by exp(its log factor - `level`) so that nothing overflows.
-
-    `total` and `mass` are sums of features, with and without values; `values` and `count` are sums without features,
-    for the floor under them.
-    """
-
-    level: Float[Array, "*h #f"]
-    total: Float[Array, "*h e f"]
-    mass: Float[Array, "*h f"]
-    values: Float[Array, "*h e"]
-    count: Float[Array, "*h"]
-
-
 class State(NamedTuple):
     """What decoding carries, of one size however many tokens were seen: the sums over the tokens of one segment."""
 
@@ -88,7 +75,7 @@ def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s 
     kind, width = made.key.dtype, value.shape[-1]
     level = jnp.full((heads, made.decay.shape[-1]), -jnp.inf, kind)
     empty = (jnp.zeros((heads, *shape), kind) for shape in ((width, features), (features,), (width,), ()))
-    return State(Sums(level, *empty), jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+    return State(kept_low(Sums(level, *empty, None)), jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
 
 
 def attend(
@@ -118,7 +105,7 @@ def attend(
         return _after(rule, state, seen, made, cut[1]), (chunks.by_token(out), chunks.visible(state.visible, seen))
 
     state, (out, visible) = lax.scan(both, state, cut)
-    return chunks.attended(out, visible, query, value), state
+    return chunks.attended(out, visible, query, value), state._replace(sums=kept_low(state.sums))
 
 
 def absorb(
@@ -145,7 +132,7 @@ def absorb(
         return _after(rule, state, seen, made, cut[1]), made.decay.sum(1)
 
     state, spent = lax.scan(step, state, cut)
-    return state, spent.sum(0)
+    return state._replace(sums=kept_low(state.sums)), spent.sum(0)
 
 
 def read(
@@ -197,7 +184,7 @@ def _weighed(
         spent, asked = jnp.cumsum(made.decay, 0), made.query[:, rows]
         left = spent[rows, None] - spent[None]
         logs = jnp.where(seen[..., None], left + made.scale[None], -jnp.inf)
-        level = _finite(logs.max((1, 2)))
+        level = finite(logs.max((1, 2)))
         near = jnp.exp(logs - level[:, None, None])
         if near.shape[-1] == 1:
             found = (asked @ made.key.T) * near[None, ..., 0]
@@ -230,7 +217,11 @@ def _begun(
     first, tokens = start(rule, own, query, key, value, place), max(len(query.vector), len(key.vector), 1)
     size = min(block or chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
     cut = chunks.cut(query, key, value, size)
-    return varying.alike(first if state is None else state, (own, cut, place)), cut
+    state = first if state is None else state
+    if size > 1:
+        # less than the last place of sums that only few chunks are added to
+        state = state._replace(sums=state.sums._replace(low=None))
+    return varying.alike(state, (own, cut, place)), cut
 
 
 def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: Float[Array, "c j e"]) -> _Tokens:
@@ -288,27 +279,12 @@ def _absorbed(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Sums:
     spent = jnp.cumsum(made.decay, 0)
     left = spent[-1:] - spent
     gained = jnp.where(seen.after[:, None], left + made.scale, -jnp.inf)
-    level = _level(rule, gained.max(0))
-    key = made.key * jnp.exp(gained - _finite(level)[None])
+    level = leveled(rule.feature.floor, gained.max(0))
+    key = made.key * jnp.exp(gained - finite(level)[None])
     bare = jnp.where(seen.after, jnp.exp(left[:, 0]), 0)
     # in this orientation, since a product by the transpose of keys takes twice as long on CPU
-    later = Sums(level, made.value.T @ key, key.sum(0), bare @ made.value, bare.sum())
-    return added(rule, seen.before[-1], spent[-1], sums, later)
-
-
-def added(rule: Rule, kept: Bool[Array, ""], spent: Float[Array, " #f"], earlier: Sums, later: Sums) -> Sums:
-    """The sums of one head over both; where the earlier are kept, `spent` is the log of what is left of them."""
-    before = jnp.where(kept, earlier.level + spent, -jnp.inf)
-    level = _level(rule, jnp.maximum(before, later.level))
-    old, new = jnp.exp(before - _finite(level)), jnp.exp(later.level - _finite(level))
-    bare = jnp.where(kept, jnp.exp(spent[0]), 0)
-    return Sums(
-        level,
-        old[None] * earlier.total + new[None] * later.total,
-        old * earlier.mass + new * later.mass,
-        bare * earlier.values + later.values,
-        bare * earlier.count + later.count,
-    )
+    later = Sums(level, made.value.T @ key, key.sum(0), bare @ made.value, bare.sum(), None)
+    return added(rule.feature.floor, seen.before[-1], spent[-1], sums, later)
 
 
 def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Array, "r c e"]:
@@ -317,7 +293,7 @@ def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Arr
     left = spent[:, None] - spent[None]
     logs = jnp.where(seen.pairs[..., None], left + made.scale[None], -jnp.inf)
     past = jnp.where(seen.before[:, None], sums.level[None] + spent, -jnp.inf)
-    level = _finite(_level(rule, jnp.maximum(logs.max(1), past).max(-1)))
+    level = finite(leveled(rule.feature.floor, jnp.maximum(logs.max(1), past).max(-1)))
     near, far = jnp.exp(logs - level[:, None, None]), jnp.exp(past - level[:, None])
     if near.shape[-1] == 1:
         weights = (made.query @ made.key.T if made.within is None else made.within) * near[None, ..., 0]
@@ -333,16 +309,6 @@ def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Arr
         numerator += floor[..., None] * (bare @ made.value + bare_past[:, None] * sums.values[None])[None]
         denominator += floor * (bare.sum(-1) + bare_past * sums.count)[None]
     return _finished(rule, numerator, denominator, level[None] + made.reading)
-
-
-def _level(rule: Rule, level: Array) -> Array:
-    # what is divided by it is multiplied by it again, but for a floor, which is added in between
-    return level if rule.feature.floor else lax.stop_gradient(level)
-
-
-def _finite(level: Array) -> Array:
-    # of a row that sees no key
-    return jnp.where(jnp.isfinite(level), level, 0)
 
 
 def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) -> Float[Array, "r c e"]:

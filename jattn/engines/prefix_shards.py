@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jattn.engines import prefix
 from jattn.engines.prefix import Rule, State
+from jattn.engines.sums import added
 from jattn.part import Attended, Place, Side
 
 
@@ -70,7 +71,9 @@ def _before(rule: Rule, mine: _Shard, start: State, axis: str) -> _Shard:
 
 def _joined(rule: Rule, earlier: _Shard, later: _Shard) -> _Shard:
     kept = later.whole & (earlier.state.segment == later.first)
-    sums = jax.vmap(functools.partial(prefix.added, rule, kept))(later.spent, earlier.state.sums, later.state.sums)
+    sums = jax.vmap(functools.partial(added, rule.feature.floor, kept))(
+        later.spent, earlier.state.sums, later.state.sums
+    )
     visible = jnp.where(kept, earlier.state.visible, 0) + later.state.visible
     state = State(sums, visible, later.state.segment)
     return _Shard(state, earlier.spent + later.spent, earlier.first, earlier.whole & kept)

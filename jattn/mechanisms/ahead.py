@@ -12,11 +12,13 @@ from jattn.parts.masks import Mask
 
 # how many rows are asked, evenly apart, each about every key
 ROWS = 64
+# tokens that are asked about, the first of a longer text
+MOST = 8192
 
 
 def sees_later(mask: Mask, dims: Dims) -> bool:
     """Whether a mask lets some row see a later token of a text of `dims.length` tokens."""
-    keys = np.arange(dims.need("length", mask))
+    keys = np.arange(min(dims.need("length", mask), MOST))
     rows = np.unique(np.linspace(0, len(keys) - 1, min(ROWS, len(keys))).astype(int))
     later = keys[None] > rows[:, None]
     heads = np.arange(dims.heads)

@@ -89,16 +89,13 @@ def delta_attention(
     beta out of range where its numbers are known.
     """
     with contextlib.suppress(jax.errors.TracerArrayConversionError):
-        _check(np.asarray(beta))
+        known = np.asarray(beta)
+        low, high = known.min(initial=0), known.max(initial=0)
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"The delta rule's beta must be in [0, 1], got numbers from {low:g} to {high:g}; take a sigmoid."
+            )
     layout = Layout() if layout is None else layout
     ours, theirs = layout.extra if isinstance(layout.extra, tuple) else (layout.extra, layout.extra)
     layout = layout._replace(extra=(ours, {**theirs, "beta": beta}))
     return linear.serve(query, key, value, DeltaAttention(feature), layout, state)
-
-
-def _check(beta: np.ndarray) -> None:
-    low, high = beta.min(initial=0), beta.max(initial=0)
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"The delta rule's beta must be in [0, 1], got numbers from {low:g} to {high:g}; take a sigmoid."
-        )

@@ -90,7 +90,7 @@ PRESETS = {
     # blocks of TransNormerLLM, in the size of the default: decay takes the place of positions
     "transnormer": Run(
         model=DecoderConfig(
-            attention=LinearAttention(Swish(), Lightning(depth=4)),
+            attention=LinearAttention(Swish(), Lightning()),
             projection=GatedNorm(),
             norm="simple_rms",
             feedforward="gated",

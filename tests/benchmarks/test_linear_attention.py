@@ -14,8 +14,9 @@ def test_every_part_gives_its_rows():
     assert [(row.contender, row.peer, row.length) for row in doublings] == [(FAVOR, HALF, 16), (FAVOR, HALF, 32)]
     assert doublings[0].ratio.median == 1 and all(row.temporary_bytes for row in doublings)
     assert [row.contender for row in decoded] == ["tokens 1 to 8", "tokens 25 to 32"]
-    # of each head a level, sums with and without values, values, their number; tokens, those seen, the segment
-    size = 4 * 2 * (1 + 4 * 8 + 4 + 8 + 1) + 3 * 4
+    # of each head a level, sums with and without values, with what rounding took, values, their number; tokens, those
+    # seen, the segment
+    size = 4 * 2 * (1 + 2 * (4 * 8 + 4) + 8 + 1) + 3 * 4
     assert all(row.note.startswith(f"state {size} bytes, ") for row in decoded)
 
 

@@ -16,7 +16,7 @@ TOKENS, HEADS, WIDTH, MODEL_WIDTH = 7, 3, 8, 6
 def logs(decay, heads):
     """The logs for some heads out of all, of random tokens."""
     made, rng = decay(), np.random.default_rng(0)
-    own = made.own(made.init(jax.random.key(0), Dims(HEADS, HEADS, HEADS, WIDTH, WIDTH, model_width=MODEL_WIDTH)))
+    own = made.own(made.init(jax.random.key(0), Dims(HEADS, HEADS, HEADS, WIDTH, WIDTH, MODEL_WIDTH, depth=2)))
     extra = made.project(own, jnp.asarray(rng.normal(size=(TOKENS, MODEL_WIDTH)), jnp.float32))
     here = np.arange(TOKENS)
     side = Side(jnp.zeros((TOKENS, HEADS, WIDTH)), here, here, None, None, TOKENS, extra)

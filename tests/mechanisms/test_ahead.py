@@ -54,5 +54,10 @@ def test_each_mechanism_names_what_keeps_it_back():
         assert attention.looks_ahead(DIMS) == cure
 
 
+def test_of_a_very_long_text_the_beginning_is_asked():
+    long = Dims(2, 2, 2, 4, 4, length=10**9)
+    assert sees_later(Window(5, 1), long) and not sees_later(Causal(), long)
+
+
 def test_of_one_token_there_is_no_later_one():
     assert not sees_later(Full(), Dims(1, 1, 1, 4, 4, length=1))

@@ -1,5 +1,7 @@
 """Tests the names of presets."""
 
+import dataclasses
+
 import jax
 import pytest
 
@@ -61,9 +63,11 @@ def test_blocks_of_entropy_guided_attention_have_two_names():
 
 
 def test_the_decay_of_transnormer_is_that_of_as_many_layers_as_it_has():
-    model = preset("transnormer").model
-    assert model.attention.decay.depth == model.depth
-    params = state.outline(preset("transnormer")).params["stack"]["repeat"][0]
+    run = preset("transnormer")
+    for depth in (4, 6):
+        fresh = state.fresh(dataclasses.replace(run, model=dataclasses.replace(run.model, width=8, depth=depth)))
+        assert [x.tolist() for x in jax.tree.leaves(fresh.buffers)] == [[depth] * depth]
+    params = state.outline(run).params["stack"]["repeat"][0]
     # norms learn nothing
     assert set(params) == {"mixer", "feedforward"} and set(params["feedforward"]) == {"gate", "up", "down"}
     assert set(params["mixer"]["projecting"]) == {"query", "key", "value", "gate", "output"}

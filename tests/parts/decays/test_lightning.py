@@ -1,5 +1,7 @@
 """TransNormer's decay against its equation, and the setting at which it is plain linear attention."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import jattn
 from jattn.decays import Lightning
 from jattn.features import Swish
 from jattn.part import Place
+from jattn.parts.decays.lightning import rates
 
 TOKENS, HEADS, WIDTH = 21, 4, 3
 QUERY, KEY, VALUE = jnp.asarray(np.random.default_rng(0).normal(size=(3, TOKENS, HEADS, WIDTH)), jnp.float32)
@@ -52,6 +55,23 @@ def test_without_decay_it_is_plain_unnormalized_attention():
 def test_some_heads_of_a_layer_keep_their_own_rates():
     found = Lightning(4).log({}, None, Place(np.array([2, 3]), 4, 4))
     np.testing.assert_allclose(found, -1.00001 / np.array([64, 256]))
+
+
+def test_the_depth_is_the_models_where_none_is_given():
+    attention = jattn.LinearAttention(feature=Swish(), decay=Lightning())
+    variables = attention.init(jax.random.key(0), jattn.Dims(HEADS, HEADS, HEADS, WIDTH, WIDTH, depth=4))
+    call = functools.partial(jattn.attend, QUERY, KEY, VALUE, attention)
+    found = jax.jit(lambda layer: call(variables=variables, layout=jattn.Layout(layer=layer)).out)(1)
+    np.testing.assert_allclose(found, attended(4, 1), atol=1e-6)
+    # a call by itself is a single layer
+    np.testing.assert_allclose(call().out, attended(1, 0), atol=1e-6)
+
+
+def test_no_layer_grows_and_one_that_is_not_there_is_refused():
+    for layer in (4, 9):
+        with pytest.raises(ValueError, match=f"counts the layers of the model, got 4 in layer {layer}, which are"):
+            rates(HEADS, layer, 4)
+        assert (np.asarray(jax.jit(lambda layer: rates(HEADS, layer, 4))(layer)) > 0).all()
 
 
 def test_a_depth_below_1_is_refused():
