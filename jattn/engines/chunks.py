@@ -1,9 +1,11 @@
 """Chunks of both sides for engines that carry what keys amount to, and which keys the rows of a chunk see."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jattn.part import Attended, Side, Stats
@@ -66,6 +68,12 @@ def left(before: Int[Array, ""], segment: Int[Array, ""], seen: Seen, key: Side)
     """How many keys a chunk carries on, and the segment of its last token."""
     count = jnp.where(seen.before[-1], before, 0) + seen.after.sum()
     return count.astype(before.dtype), segment if key.segment is None else key.segment[-1].astype(segment.dtype)
+
+
+def recomputed(step: Callable) -> Callable:
+    """The step of a loop over chunks, of which the backward pass keeps what was carried and computes all else again."""
+    # tied together: what nothing differentiated reaches, as what rows see, would be made for all chunks first, and kept
+    return jax.checkpoint(lambda state, cut: step(*lax.optimization_barrier((state, cut))))
 
 
 def by_token(out: Float[Array, "g r c e"]) -> Float[Array, "c h e"]:

@@ -33,6 +33,13 @@ class Rule:
 
     feature: Feature
 
+    def __post_init__(self):
+        if self.feature.block:
+            raise ValueError(
+                f"The delta rule replaces what features find, got {type(self.feature).__name__}, whose blocks of "
+                f"{self.feature.block} tokens have weights that are no products of features; take another."
+            )
+
 
 class State(NamedTuple):
     """What decoding carries, of one size however many tokens were seen: one matrix a head, of one segment's tokens."""
@@ -79,7 +86,7 @@ def attend(
     cut = chunks.cut(query, key, value, min(chunk or CHUNK, tokens))
     state = varying.alike(first if state is None else state, (own, cut, place))
 
-    @jax.checkpoint
+    @chunks.recomputed
     def step(state, cut):
         made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         total, out = jax.vmap(functools.partial(_one, seen))(made, state.total)

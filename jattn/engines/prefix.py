@@ -7,7 +7,6 @@ backward pass computes chunks again from what was carried, and undoes nothing by
 """
 
 import functools
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
@@ -99,7 +98,7 @@ def attend(
         return read(rule, own, query, key, value, place, absorb(rule, own, query, key, value, place, state, chunk)[0])
     state, cut = _begun(rule, own, query, key, value, place, state, chunk)
 
-    @_chunk
+    @chunks.recomputed
     def both(state, cut):
         made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         out = jax.vmap(functools.partial(_rows, rule, seen))(made, state.sums)
@@ -127,7 +126,7 @@ def absorb(
         )
     state, cut = _begun(rule, own, query, key, value, place, state, chunk)
 
-    @_chunk
+    @chunks.recomputed
     def step(state, cut):
         made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         return _after(rule, state, seen, made, cut[1]), made.decay.sum(1)
@@ -144,7 +143,7 @@ def read(
     size = len(cut[2][0])
     none = chunks.Seen(jnp.zeros((size, size), bool), jnp.ones(size, bool), jnp.zeros(size, bool))
 
-    @_chunk
+    @chunks.recomputed
     def step(state, cut):
         out = jax.vmap(functools.partial(_rows, rule, none))(_mapped(rule, own, place, *cut), state.sums)
         return state, (chunks.by_token(out), jnp.broadcast_to(state.visible, size))
@@ -203,12 +202,6 @@ def _weighed(
 
     made = _mapped(rule, own, place, query, key, value)
     return made, jax.vmap(one)(made), seen
-
-
-def _chunk(step: Callable) -> Callable:
-    """The step of a loop over chunks, of which the backward pass keeps what was carried and computes all else again."""
-    # tied together: what nothing differentiated reaches, as what rows see, would be made for all chunks first, and kept
-    return jax.checkpoint(lambda state, cut: step(*lax.optimization_barrier((state, cut))))
 
 
 def _begun(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jattn.engines import delta
 from jattn.mechanisms import Layout, Mechanism, Split, linear
@@ -36,6 +36,9 @@ class DeltaAttention(Mechanism):
     feature: Feature = Swish()
     position: Position = Unturned()
 
+    def __post_init__(self):
+        self._rule()
+
     def params(self, rng: Array, dims: Dims) -> dict:
         if dims.model_width is None:
             # the caller gives beta
@@ -54,7 +57,16 @@ class DeltaAttention(Mechanism):
         held = 0 if state is None else state.length
         given = linear.tokens(own, split, layout, held, self.position, None)
         found, keys = delta.attend(self._rule(), *given, None if state is None else state.keys)
-        return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        found = found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        return linear.observed(found, self.feature, given)
+
+    def weights(
+        self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
+    ) -> Float[Array, "h r s"]:
+        # a row is a sum of values: of those of one token each, its weights, less what later keys took from them
+        single = jnp.eye(len(split.key), dtype=split.key.dtype)[:, None]
+        given = linear.tokens(own, split._replace(value=single), layout, 0, self.position, None)
+        return jnp.moveaxis(delta.attend(self._rule(), *given)[0].out[rows], 1, 0)
 
     def _rule(self) -> delta.Rule:
         return delta.Rule(self.feature)

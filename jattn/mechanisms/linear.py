@@ -96,10 +96,7 @@ class LinearAttention(Mechanism):
         else:
             found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
             found = found if state is None else found._replace(state=Held(held + len(split.key), keys))
-        own, query, key, _, place = given
-        if seen := self.feature.observe(own["feature"], query, key, place):
-            found = found._replace(stats=found.stats._replace(observed={"feature": seen}))
-        return found
+        return observed(found, self.feature, given)
 
     def weights(
         self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
@@ -154,6 +151,13 @@ def tokens(
         value = jnp.where(key.valid[:, None, None], value, 0)
     given = own, query, key, value, place
     return varying.alike(given, given)
+
+
+def observed(found: Attended, feature: Feature, given: tuple) -> Attended:
+    """A result with what training notes of both sides, as `tokens` gives them."""
+    own, query, key, _, place = given
+    seen = feature.observe(own["feature"], query, key, place)
+    return found._replace(stats=found.stats._replace(observed={"feature": seen})) if seen else found
 
 
 def linear_attention(

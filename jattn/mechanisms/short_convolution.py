@@ -20,7 +20,7 @@ from jattn.parts.masks.causal import Causal
 from jattn.parts.positions import Unturned
 
 
-class Recent(NamedTuple):
+class Last(NamedTuple):
     """What decoding carries: the last tokens, which of them are valid, their segments, and what the attention does."""
 
     vectors: tuple[Float[Array, "n h d"], Float[Array, "n g d"], Float[Array, "n j e"]]
@@ -43,11 +43,6 @@ class ShortConvolution(Mechanism):
         if self.size < 2:
             raise ValueError(f"ShortConvolution.size must be at least 2 tokens, got {self.size}; the paper's is 4.")
 
-    @property
-    def order(self) -> str:
-        """That of the attention."""
-        return getattr(self.inner, "order", "causal")
-
     def params(self, rng: Array, dims: Dims) -> dict:
         sizes = {
             "query": (dims.heads, dims.key_width),
@@ -64,55 +59,51 @@ class ShortConvolution(Mechanism):
         found = self.inner.looks_ahead(dims)
         return found and f"inner.{found}"
 
-    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Recent:
-        held, dtype = self.size - 1, jnp.dtype(dtype)
-        return Recent(
-            (
-                jnp.zeros((held, dims.heads, dims.key_width), dtype),
-                jnp.zeros((held, dims.key_heads, dims.key_width), dtype),
-                jnp.zeros((held, dims.value_heads, dims.value_width), dtype),
-            ),
-            jnp.zeros(held, bool),
-            jnp.full(held, -1, jnp.int32),
-            self.inner.state(dims, dtype, own["inner"], extra),
+    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Last:
+        held = self.size - 1
+        vectors = (
+            jnp.zeros((held, dims.heads, dims.key_width), dtype),
+            jnp.zeros((held, dims.key_heads, dims.key_width), dtype),
+            jnp.zeros((held, dims.value_heads, dims.value_width), dtype),
         )
+        inner = self.inner.state(dims, dtype, own["inner"], extra)
+        return Last(vectors, jnp.zeros(held, bool), jnp.full(held, -1, jnp.int32), inner)
 
-    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Recent | None) -> Attended:
+    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Last | None) -> Attended:
+        split, layout, last = self._convolved(own, split, layout, state)
+        found = self.inner.apply(own["inner"], split, layout, rng, None if state is None else state.inner)
+        if found.stats.observed:
+            found = found._replace(stats=found.stats._replace(observed={"inner": found.stats.observed}))
+        return found if state is None else found._replace(state=last._replace(inner=found.state))
+
+    def _convolved(self, own: dict, split: Split, layout: Layout, state: Last | None) -> tuple[Split, Layout, Last]:
+        """What the attention is given, and the last tokens of all."""
         if len(split.query) != len(split.key):
             raise ValueError(
                 f"ShortConvolution goes along one line of tokens, got {len(split.query)} queries and {len(split.key)} "
                 f"keys; convolve self-attention."
             )
         query, key, place = sides.both(Unturned(), {}, split, layout, 0, None)
-        tokens = len(split.key)
+        vectors, tokens, held = (query.vector, key.vector, split.value), len(split.key), self.size - 1
+        if state is None:
+            empty = tuple(jnp.zeros((held, *x.shape[1:]), x.dtype) for x in vectors)
+            state = Last(empty, jnp.zeros(held, bool), jnp.full(held, -1, jnp.int32), None)
         valid = jnp.ones(tokens, bool) if key.valid is None else key.valid
         segment = jnp.zeros(tokens, jnp.int32) if key.segment is None else jnp.asarray(key.segment, jnp.int32)
-        vectors = query.vector, key.vector, split.value
-        if state is None:
-            state = Recent(
-                tuple(jnp.zeros((self.size - 1, *x.shape[1:]), x.dtype) for x in vectors),
-                jnp.zeros(self.size - 1, bool),
-                jnp.full(self.size - 1, -1, jnp.int32),
-                None,
-            )
         valid, segment = jnp.concatenate([state.valid, valid]), jnp.concatenate([state.segment, segment])
         lines = tuple(jnp.concatenate(each) for each in zip(state.vectors, vectors, strict=True))
         heard = _heard(valid, segment, self.size)
-        convolved = [
-            convolution(line, own[name][:, _numbers(place, line.shape[1], own[name].shape[1])], heard)
+        convolved = {
+            name: convolution(own[name][:, _numbers(place, line.shape[1], own[name].shape[1])], heard, line)
             for name, line in zip(("query", "key", "value"), lines, strict=True)
-        ]
-        layout = layout._replace(extra=_inner(layout.extra))
-        split = split._replace(**dict(zip(("query", "key", "value"), convolved, strict=True)))
-        found = self.inner.apply(own["inner"], split._replace(extra=_inner(split.extra)), layout, rng, state.inner)
-        if state.inner is None:
-            return found
-        last = tuple(line[tokens:] for line in lines)
-        return found._replace(state=Recent(last, valid[tokens:], segment[tokens:], found.state))
+        }
+        last = Last(tuple(line[tokens:] for line in lines), valid[tokens:], segment[tokens:], None)
+        split = split._replace(**convolved, extra=_inner(split.extra))
+        return split, layout._replace(extra=_inner(layout.extra)), last
 
 
 def convolution(
-    line: Float[Array, "n+c h d"], kernel: Float[Array, "c h d"], heard: Bool[Array, "c n"]
+    kernel: Float[Array, "c h d"], heard: Bool[Array, "c n"], line: Float[Array, "n+c-1 h d"]
 ) -> Float[Array, "n h d"]:
     """Sums over the tokens that rows hear, by how far these are behind them; `line` begins with earlier tokens."""
     size, rows = heard.shape

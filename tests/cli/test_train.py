@@ -190,6 +190,19 @@ def test_deviations_of_log_normal_attention_change_in_training_alone(text, tiny,
     assert cli.main(["train", *tiny, *parts, "--dir", str(tmp_path / "more"), "--init-from", str(home)]) == 0
 
 
+RECALL = (
+    "--source associative_recall --objective labeled_tokens --context 24 --model.vocabulary 129 --model.width 8 "
+    "--model.attention short_convolution --model.attention.inner delta_attention --model.depth 1 --steps 2 --batch 2"
+)
+
+
+@pytest.mark.slow
+def test_recall_by_the_delta_rule_tells_its_accuracy(tmp_path):
+    assert cli.main(["train", *RECALL.split(), "--dir", str(home := tmp_path / "run")]) == 0
+    shown = [json.loads(line) for line in (home / "metrics.jsonl").read_text().splitlines()]
+    assert 0 <= shown[-1]["heldout_accuracy"] < 0.2
+
+
 @pytest.fixture
 def begun(trained, tmp_path):
     """A run that was cut off after its first step."""

@@ -7,7 +7,11 @@ import pytest
 
 from jattn.mechanisms import Layout
 from jattn.mechanisms.delta import DeltaAttention, delta_attention
-from jattn.part import Dims
+from jattn.mechanisms.linear import LinearAttention
+from jattn.mechanisms.weights import attention_weights
+from jattn.part import Dims, Variables
+from jattn.parts.features.log_normal import LogNormal
+from jattn.parts.features.mixed_chunk import MixedChunk
 from jattn.parts.positions.rotary import Rotary
 from tests.support import compiled_attend as attend
 
@@ -89,6 +93,16 @@ def test_the_layer_makes_beta_of_its_input():
     np.testing.assert_allclose(beta, 1 / (1 + np.exp(-x @ own["kernel"])), rtol=1e-6)
 
 
+def test_weights_are_what_a_row_gives_to_each_value():
+    *vectors, beta = (jnp.asarray(x[0]) for x in given())
+    layout = Layout(extra={"beta": beta}, segments=np.repeat([4, 2], [5, 14]), valid=jnp.arange(TOKENS) != 7)
+    want = attend(*vectors, DeltaAttention(), layout=layout).out
+    weights = attention_weights(vectors[0], vectors[1], DeltaAttention(), layout=layout, rows=slice(3, 12))
+    found = jnp.einsum("hrs,she->rhe", weights, jnp.repeat(vectors[2], 2, 1))
+    np.testing.assert_allclose(found, want[3:12], atol=1e-6)
+    assert not weights[:, 4:, :5].any() and not weights[:, :, 7].any()
+
+
 def test_positions_turn_queries_and_keys():
     *vectors, beta = (jnp.asarray(x[0]) for x in given())
     layout, turning = Layout(extra={"beta": beta}), DeltaAttention(position=Rotary())
@@ -102,8 +116,23 @@ def test_positions_turn_queries_and_keys():
     assert np.abs(whole.out - attend(*vectors, DeltaAttention(), layout=layout).out).max() > 0.01
 
 
+def test_features_that_observe_do_here_too():
+    *vectors, beta = (jnp.asarray(x[0]) for x in given())
+    layout, feature = Layout(extra={"beta": beta}), LogNormal()
+    variables = feature.init(jax.random.key(0), Dims(4, 2, 2, 6, 5))
+    nested = Variables({}, {"feature": variables.buffers})
+    found, want = (
+        attend(*vectors, attention, variables=nested, layout=layout).stats.observed
+        for attention in (DeltaAttention(feature), LinearAttention(feature))
+    )
+    assert len(jax.tree.leaves(found)) > 1
+    jax.tree.map(np.testing.assert_array_equal, found, want)
+
+
 def test_refusals():
     *vectors, beta = given()
+    with pytest.raises(ValueError, match="what features find, got MixedChunk, whose blocks of"):
+        DeltaAttention(MixedChunk())
     with pytest.raises(ValueError, match=r"beta must be in \[0, 1\], got numbers from 0 to 1.5; take a sigmoid"):
         delta_attention(*vectors, np.where(beta > 0.5, 1.5, beta))
     with pytest.raises(ValueError, match=r"beta must be in \[0, 1\], got numbers from nan to nan"):

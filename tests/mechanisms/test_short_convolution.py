@@ -65,7 +65,10 @@ def test_padding_counts_as_nothing():
     np.testing.assert_allclose(found.out, want.out, atol=1e-5)
 
 
-@pytest.mark.parametrize("inner", [INNER, Attention(mask=Causal())], ids=["linear", "exact"])
+@pytest.mark.parametrize(
+    "inner",
+    [pytest.param(INNER, id="linear"), pytest.param(Attention(mask=Causal()), id="exact", marks=pytest.mark.slow)],
+)
 def test_decoding_in_pieces_is_one_pass(inner):
     attention, segments = ShortConvolution(inner), np.repeat([3, 1], [8, 5])
     variables = Variables(KERNELS, {})
@@ -99,4 +102,4 @@ def test_refusals():
     query, key, value = QKV
     with pytest.raises(ValueError, match="one line of tokens, got 13 queries and 12 keys; convolve self-attention"):
         attend(query, key[:12], value[:12], CONVOLVED, variables=Variables(KERNELS, {}))
-    assert ShortConvolution(LinearAttention(order="full")).order == "full"
+    assert ShortConvolution(LinearAttention(order="full")).looks_ahead(DIMS) == "inner.order causal"

@@ -118,8 +118,10 @@ def test_decoding_in_pieces_is_one_pass(name):
 
 @pytest.mark.parametrize(
     "attention",
-    [LinearAttention(decay=Retention(), position=Rotary()), ShortConvolution(DeltaAttention())],
-    ids=["linear", "delta"],
+    [
+        pytest.param(LinearAttention(decay=Retention(), position=Rotary()), id="linear"),
+        pytest.param(ShortConvolution(DeltaAttention()), id="delta", marks=pytest.mark.slow),
+    ],
 )
 def test_linear_attention_decodes_in_pieces_from_a_state_of_one_size(attention):
     weights = made(attention)
