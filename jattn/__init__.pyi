@@ -16,6 +16,9 @@ from jattn.layers.reparametrizations.sigma_reparam import sigma_reparam as sigma
 from jattn.mechanisms import Layout as Layout
 from jattn.mechanisms.attention import Attention as Attention
 from jattn.mechanisms.attention import attend as attend
+from jattn.mechanisms.augmented_linear import AugmentedLinear as AugmentedLinear
+from jattn.mechanisms.delta import DeltaAttention as DeltaAttention
+from jattn.mechanisms.delta import delta_attention as delta_attention
 from jattn.mechanisms.dot_product import dot_product_attention as dot_product_attention
 from jattn.mechanisms.entropy import attention_entropy as attention_entropy
 from jattn.mechanisms.entropy_abf import entropy_abf as entropy_abf
@@ -26,6 +29,7 @@ from jattn.mechanisms.entropy_penalty import entropy_penalty as entropy_penalty
 from jattn.mechanisms.explain import explain as explain
 from jattn.mechanisms.linear import LinearAttention as LinearAttention
 from jattn.mechanisms.linear import linear_attention as linear_attention
+from jattn.mechanisms.log_normal_diagonal import LogNormalDiagonal as LogNormalDiagonal
 from jattn.mechanisms.parallel_attention import parallel_attention as parallel_attention
 from jattn.mechanisms.parallel_context import parallel_context as parallel_context
 from jattn.mechanisms.performer import performer_attention as performer_attention

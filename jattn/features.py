@@ -11,6 +11,7 @@ _HOMES = {
     "Hedgehog": "jattn.parts.features.hedgehog",
     "Identity": "jattn.parts.features.identity",
     "LogNormal": "jattn.parts.features.log_normal",
+    "MixedChunk": "jattn.parts.features.mixed_chunk",
     "Projection": "jattn.parts.features.projections",
     "Swish": "jattn.parts.features.swish",
     "Trigonometric": "jattn.parts.features.trigonometric",

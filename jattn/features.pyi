@@ -6,6 +6,7 @@ from jattn.parts.features.generalized import Generalized as Generalized
 from jattn.parts.features.hedgehog import Hedgehog as Hedgehog
 from jattn.parts.features.identity import Identity as Identity
 from jattn.parts.features.log_normal import LogNormal as LogNormal
+from jattn.parts.features.mixed_chunk import MixedChunk as MixedChunk
 from jattn.parts.features.projections import Projection as Projection
 from jattn.parts.features.swish import Swish as Swish
 from jattn.parts.features.trigonometric import Trigonometric as Trigonometric

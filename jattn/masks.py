@@ -5,6 +5,7 @@ from jattn import lazy
 
 _HOMES = {
     "Apart": "jattn.parts.masks.apart",
+    "BlockDiagonal": "jattn.parts.masks.block_diagonal",
     "Both": "jattn.parts.masks",
     "Causal": "jattn.parts.masks.causal",
     "Dilated": "jattn.parts.masks.dilated",

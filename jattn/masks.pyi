@@ -5,6 +5,7 @@ from jattn.parts.masks import Full as Full
 from jattn.parts.masks import Mask as Mask
 from jattn.parts.masks import Other as Other
 from jattn.parts.masks.apart import Apart as Apart
+from jattn.parts.masks.block_diagonal import BlockDiagonal as BlockDiagonal
 from jattn.parts.masks.causal import Causal as Causal
 from jattn.parts.masks.dilated import Dilated as Dilated
 from jattn.parts.masks.function import Function as Function

@@ -11,8 +11,11 @@ from jattn.layers.flow import Places as Places
 from jattn.layers.flow import Record as Record
 from jattn.layers.fused_feedforward import FusedFeedForward as FusedFeedForward
 from jattn.layers.fused_feedforward import fuse_feed_forward as fuse_feed_forward
+from jattn.layers.gated_feedforward import GatedFeedForward as GatedFeedForward
 from jattn.layers.heads import Heads as Heads
+from jattn.layers.heads.gated_norm import GatedNorm as GatedNorm
 from jattn.layers.heads.grouped import Grouped as Grouped
+from jattn.layers.kernels import Kernel as Kernel
 from jattn.layers.multihead import MultiHead as MultiHead
 from jattn.layers.norms import Norm as Norm
 from jattn.layers.reparametrizations import Reparametrization as Reparametrization

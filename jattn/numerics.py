@@ -1,9 +1,11 @@
-"""Divide, log and sum that survive empty rows and long sequences, and look-ups of offsets; for parts and engines."""
+"""Divide, log and sum that survive empty rows and long sequences, look-ups of offsets, and which numbers are known."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -14,6 +16,14 @@ def wide(dtype: DTypeLike) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+def known(array: Any) -> np.ndarray | None:
+    """Its numbers, None where it is traced and has none yet."""
+    try:
+        return np.asarray(array)
+    except jax.errors.TracerArrayConversionError:
+        return None
+
+
 def divide(numerator: Float[Array, "..."], denominator: Float[Array, "..."]) -> Float[Array, "..."]:
     """The quotient, and 0 where the denominator is 0, with a gradient that is finite there too."""
     # select on both sides of the division: the branch not taken is differentiated as well
@@ -22,9 +32,9 @@ def divide(numerator: Float[Array, "..."], denominator: Float[Array, "..."]) -> 
 
 
 def log(mass: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The natural log, and -inf where the mass is 0, with a gradient of 0 there."""
-    positive = mass > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, mass, 1)), -jnp.inf)
+    """The natural log, and -inf where the mass is 0, with a gradient of 0 there; of no number, none."""
+    nothing = mass <= 0
+    return jnp.where(nothing, -jnp.inf, jnp.log(jnp.where(nothing, 1, mass)))
 
 
 def length(vectors: Float[Array, "n ..."]) -> Float[Array, "..."]:
@@ -35,9 +45,9 @@ def length(vectors: Float[Array, "n ..."]) -> Float[Array, "..."]:
 
 
 def x_log_x(weights: Float[Array, "..."]) -> Float[Array, "..."]:
-    """w log w, in nats times w; 0 at 0, where its slope is left 0."""
-    positive = weights > 0
-    return jnp.where(positive, weights * jnp.log(jnp.where(positive, weights, 1)), 0)
+    """w log w, in nats times w; 0 at 0, where its slope is left 0; of no number, none."""
+    nothing = weights <= 0
+    return jnp.where(nothing, 0, weights * jnp.log(jnp.where(nothing, 1, weights)))
 
 
 def running_sum(terms: Float[Array, "n ..."]) -> tuple[Float[Array, "n ..."], Float[Array, "n ..."]]:

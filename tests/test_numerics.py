@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.numerics import by_offset, divide, length, log, running_sum, toeplitz, wide, x_log_x
+from jattn.numerics import by_offset, divide, known, length, log, running_sum, toeplitz, wide, x_log_x
 
 
 def test_divide_by_nothing_is_nothing_with_a_finite_gradient():
@@ -114,3 +114,13 @@ def test_a_vector_of_zeros_has_no_length_and_a_gradient_of_zeros():
     found, pull = jax.vjp(length, vectors)
     np.testing.assert_array_equal(found, [5, 0])
     np.testing.assert_allclose(pull(jnp.ones(2))[0], [[0.6, 0], [0.8, 0]], rtol=1e-6)
+
+
+def test_of_no_number_there_is_no_log():
+    for function in (log, x_log_x):
+        assert np.isnan(function(jnp.float32(np.nan)))
+
+
+def test_what_is_traced_is_not_known():
+    assert known(jnp.arange(3)).tolist() == [0, 1, 2]
+    jax.jit(lambda x: np.testing.assert_equal(known(x), None))(jnp.arange(3))

@@ -11,9 +11,11 @@ fail() {
   exit 2
 }
 
+usage="[--dry-run] COMMAND..."
+[[ ${1:-} != --help ]] || { echo "usage: slurm.sh $usage" && exit; }
 dry_run=""
 if [[ ${1:-} == --dry-run ]]; then dry_run=yes && shift; fi
-(($#)) || fail "takes [--dry-run] COMMAND..., got no command; submit it by sbatch slurm.sh jattn train."
+(($#)) || fail "takes $usage, got no command; submit it by sbatch slurm.sh jattn train."
 [[ $1 != -* ]] || fail "takes no option $1; sbatch's own come before slurm.sh."
 # where one process dies the others would wait for it
 command=(srun --kill-on-bad-exit=1 "$@")

@@ -4,5 +4,5 @@ usage="[--dry-run] NAME ZONE"
 source "$(dirname "$0")/common.sh"
 
 # shellcheck disable=SC2016 # for the shell of the worker
-remote all 'cd jattn && [ ! -f run.exit ] && kill -TERM -- "-$(cat run.pid)" ||
+remote all 'cd jattn && [ -f run.pid ] && [ ! -f run.exit ] && kill -TERM -- "-$(cat run.pid)" ||
   { echo "Nothing runs here." >&2; exit 1; }'

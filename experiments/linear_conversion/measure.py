@@ -29,7 +29,7 @@ def converted(trained: Run, tuned: Run, distill: int, home: Path, place: Path) -
     if tuned.model == trained.model:
         summary = loop.fit(dataclasses.replace(tuned, init_from=str(home.absolute())), place)
     else:
-        reached = convert.convert(home, tuned, place, distill=distill)
+        reached = convert.convert(home, trained, tuned, place, distill=distill)
         losses = {name: round(each, 5) for name, each in reached._asdict().items() if each is not None}
         summary = loop.resume(tuned, place)
     points = results.points(metrics.read(place))

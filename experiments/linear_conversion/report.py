@@ -41,24 +41,37 @@ def conversions(found: Found) -> dict[tuple[str, int], dict[str, Any]]:
     return held
 
 
-def losses(found: Found) -> Losses | None:
-    """Every held-out loss; None where one is missing."""
-    held = conversions(found)
-    if found.missing or len(held) < (1 + len(RUN.FEATURES)) * len(RUN.SEEDS):
-        return None
-    swept = {cell: each["reached"]["heldout_loss"] for cell, each in zip(RUN.CELLS, found.held, strict=True)}
+def losses(found: Found) -> Losses:
+    """The held-out losses that are there, in the order of the seeds."""
+    held, swept = conversions(found), dict(zip(RUN.CELLS, found.held, strict=True))
 
     def of(arm, name):
-        return np.array([held[arm, seed]["losses"][name] for seed in RUN.SEEDS])
+        return np.array([held[arm, seed]["losses"][name] for seed in RUN.SEEDS if (arm, seed) in held])
 
-    made = {RUN.SOFTMAX: {"tuned": of(RUN.SOFTMAX, "tuned")}}
-    made[RUN.SOFTMAX]["softmax"] = np.array([swept[RUN.SOFTMAX, RUN.STEPS, seed] for seed in RUN.SEEDS])
+    def reached(arm, steps):
+        some = [swept[arm, steps, seed] for seed in RUN.SEEDS]
+        return np.array([each["reached"]["heldout_loss"] for each in some if each])
+
+    made = {RUN.SOFTMAX: {"softmax": reached(RUN.SOFTMAX, RUN.STEPS), "tuned": of(RUN.SOFTMAX, "tuned")}}
     for arm in RUN.FEATURES:
         shown = ["softmax", "converted", *(["distilled"] if RUN.DISTILL[arm] else []), "tuned"]
         made[arm] = {name: of(arm, name) for name in shown}
-        for name, steps in (("as long", RUN.TUNING), ("all steps", RUN.STEPS + RUN.TUNING)):
-            made[arm][name] = np.array([swept[arm, steps, seed] for seed in RUN.SEEDS])
+        made[arm]["as long"] = reached(arm, RUN.TUNING)
+        made[arm]["all steps"] = reached(arm, RUN.STEPS + RUN.TUNING)
     return made
+
+
+def whole(held: Losses) -> Losses:
+    """Without the losses of which a seed is missing."""
+    return {arm: {n: x for n, x in figures.items() if len(x) == len(RUN.SEEDS)} for arm, figures in held.items()}
+
+
+def decided(rule: Callable[[Losses], Verdict], held: Losses) -> Verdict:
+    """What the rule says; open where a loss that it asks for is missing."""
+    try:
+        return rule(whole(held))
+    except KeyError:
+        return OPEN
 
 
 def told(*figures: Float[np.ndarray, " seeds"]) -> str:
@@ -129,17 +142,24 @@ COLUMNS = {
 def text(found: Found) -> str:
     """Verdict, losses, what distillation reached, and machine, as Markdown."""
     held, kept = losses(found), conversions(found)
-    verdicts = {name: OPEN if held is None else rule(held) for name, rule in RULES.items()}
-    lines = reports.judged(verdicts, found.missing)
-    if held is not None:
-        lines += ["", "### Held-out nats per byte, mean of the seeds (deviation)", ""]
-        lines += row("attention", *COLUMNS.values(), head="head")
-        for arm, figures in held.items():
-            cells = [figures.get(name) for name in COLUMNS]
-            lines += row(arm, *("–" if x is None else f"{x.mean():.3f} ({x.std(ddof=1):.3f})" for x in cells))
-        taught = ", ".join(f"{kept[HEDGEHOG, seed]['losses']['mimicry']:.3f}" for seed in RUN.SEEDS)
-        lines += ["", f"Cross entropy of a row's weights under softmax's, once distilled, in nats by seed: {taught}."]
+    lines = reports.judged({name: decided(rule, held) for name, rule in RULES.items()}, found.missing)
+    lines += ["", "### Held-out nats per byte: mean of the seeds, deviation, and of how many where not of all", ""]
+    lines += row("attention", *COLUMNS.values(), head="head")
+    for arm, figures in held.items():
+        lines += row(arm, *(cell(figures.get(name)) for name in COLUMNS))
+    taught = [kept[HEDGEHOG, seed]["losses"]["mimicry"] for seed in RUN.SEEDS if (HEDGEHOG, seed) in kept]
+    if taught:
+        words = ", ".join(f"{each:.3f}" for each in taught)
+        lines += ["", f"Cross entropy of a row's weights under softmax's, once distilled, in nats by seed: {words}."]
     return "\n".join([*lines, "", "### Machine", "", *reports.machines([*found.held, *kept.values()])])
+
+
+def cell(some: Float[np.ndarray, " seeds"] | None) -> str:
+    """Mean and deviation of the losses that are there."""
+    if some is None or not len(some):
+        return "–"
+    told = f"{some.mean():.3f}" + (f" ({some.std(ddof=1):.3f})" if len(some) > 1 else "")
+    return told if len(some) == len(RUN.SEEDS) else f"{told} of {len(some)}"
 
 
 def picture(found: Found) -> Figure:
@@ -147,24 +167,26 @@ def picture(found: Found) -> Figure:
     figure = Figure(figsize=(14, 4), layout="constrained")
     bars, lines = figure.subplots(1, 2)
     held = losses(found)
-    for number, (name, label) in enumerate(COLUMNS.items()) if held else ():
-        there = [(place, held[arm][name]) for place, arm in enumerate(RUN.FEATURES) if name in held[arm]]
-        where = [place + (number - 2.5) / 7 for place, _ in there]
-        means = [some.mean() for _, some in there]
-        spread = [(some.mean() - some.min(), some.max() - some.mean()) for _, some in there]
-        bars.bar(where, means, 1 / 7, yerr=np.array(spread).T, label=label)
+    for number, (name, label) in enumerate(COLUMNS.items()):
+        places = [(place, held[arm].get(name, ())) for place, arm in enumerate(RUN.FEATURES)]
+        there = [(place + (number - 2.5) / 7, some) for place, some in places if len(some)]
+        if there:
+            spread = [(some.mean() - some.min(), some.max() - some.mean()) for _, some in there]
+            where, means = zip(*((place, some.mean()) for place, some in there), strict=True)
+            bars.bar(where, means, 1 / 7, yerr=np.array(spread).T, label=label)
     bars.set(xticks=range(len(RUN.FEATURES)), xticklabels=list(RUN.FEATURES), ylabel="held-out nats per byte")
     colors = dict(zip((RUN.SOFTMAX, *RUN.FEATURES), ("gray", "tab:blue", "tab:orange", "tab:green"), strict=True))
-    for (arm, seed), one in conversions(found).items():
+    for (arm, _), one in conversions(found).items():
         points = [(point["step"], point["heldout_loss"]) for point in one["points"] if "heldout_loss" in point]
         start = one["losses"].get("distilled", one["losses"].get("converted"))
         points = [(0, start), *points] if start is not None else points
-        label = arm if seed == RUN.SEEDS[0] else None
-        lines.plot(*zip(*points, strict=True), "o-", color=colors[arm], markersize=3, linewidth=0.8, label=label)
+        lines.plot(*zip(*points, strict=True), "o-", color=colors[arm], markersize=3, linewidth=0.8)
+    for arm, color in colors.items():
+        lines.plot([], [], color=color, label=arm)
     lines.set(xlabel="step of tuning", ylabel="held-out nats per byte")
-    if held:
+    lines.legend(fontsize="small")
+    if bars.containers:
         bars.legend(fontsize="x-small")
-        lines.legend(fontsize="small")
     return figure
 
 

@@ -209,9 +209,10 @@ def _beside(axes: Any, found: Found) -> None:
 
 
 def _flat(held: dict) -> str:
-    machine, here, there = held["machine"], held["here"], held["spu"]
-    told = [", ".join(f"{name} {value}" for name, value in each.items()) for each in (machine, here, there)]
-    return f"{told[0]}; exported with {told[1]}; run with {told[2]}"
+    machine, here, there = (
+        ", ".join(f"{name} {value}" for name, value in held[kind].items()) for kind in ("machine", "here", "spu")
+    )
+    return f"{machine}; exported with {here}" + (f"; run with {there}" if there else "")
 
 
 def main(words: list[str]) -> int:

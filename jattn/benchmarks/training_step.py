@@ -1,5 +1,9 @@
-"""Times one training step beside the same model in PyTorch, eager and compiled, all in this process and in turns."""
+"""Times one training step beside the same model in PyTorch, eager and compiled, and beside ours with sigmaReparam.
 
+All take turns in this process.
+"""
+
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,13 +12,14 @@ import jax
 import numpy as np
 
 from jattn.benchmarks import Row, turns
+from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam
 from jattn.models.decoder import DecoderConfig
 from jattn.training import state
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.step import training_step
 
-EAGER, COMPILED, OURS = "PyTorch eager", "PyTorch compiled", "jattn"
+EAGER, COMPILED, OURS, SIGMA = "PyTorch eager", "PyTorch compiled", "jattn", "jattn, sigmaReparam"
 
 
 class Setting(NamedTuple):
@@ -40,10 +45,12 @@ def measure(setting: Setting) -> list[Row]:
     tokens = np.random.default_rng(0).integers(0, run.model.vocabulary, (run.batch, run.context + 1)).astype(np.int32)
     case = f"{run.batch} of {run.context} tokens, width {run.model.width}, layers {run.model.depth}"
     made, memory, notes, broken = {}, {}, {}, []
-    for name in (*setting.peers, OURS):
+    reparametrized = dataclasses.replace(run, model=dataclasses.replace(run.model, reparametrization=SigmaReparam()))
+    own = {OURS: run, SIGMA: reparametrized}
+    for name in (*setting.peers, *own):
         began = time.perf_counter()
         try:
-            made[name], memory[name] = ours(run, tokens) if name == OURS else peer(run, tokens, name)
+            made[name], memory[name] = ours(own[name], tokens) if name in own else peer(run, tokens, name)
             made[name]()
         except Exception as error:
             # what a compiler raises where it lacks its tools has no class of its own
@@ -53,7 +60,10 @@ def measure(setting: Setting) -> list[Row]:
             broken.append(Row(case, name, None, None, EAGER, note=_one_line(error)))
         notes[name] = f"first step after {time.perf_counter() - began:.0f} s"
     taken = turns.interleaved(made, setting.rounds, setting.turns)
-    return turns.rows(case, taken, EAGER, memory, notes) + broken
+    alone = {name: taken[name] for name in own}
+    beside = {name: figures for name, figures in taken.items() if name != SIGMA}
+    found = turns.rows(case, beside, EAGER, memory, notes) + broken
+    return found + turns.rows(f"{case}, on every kernel", alone, OURS, memory, notes)
 
 
 def ours(run: Run, tokens: np.ndarray) -> tuple[Callable[[], float], int | None]:

@@ -60,7 +60,7 @@ def command(held: Convert, found: dict, asks: bool) -> int:
     run = options.build(made, {name: words for name, words in found.items() if name not in own})
     options.refuse_unknown(found, (chosen, run), "convert")
     place = Path(chosen.dir) if chosen.dir else runs.place()
-    print(_told(convert.convert(Path(chosen.run), run, place, distill=chosen.distill), run, chosen, place))
+    print(_told(convert.convert(Path(chosen.run), begun, run, place, distill=chosen.distill), run, chosen, place))
     return 0
 
 

@@ -11,10 +11,11 @@ from jattn.cli import runs
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Counts what a decoder computes where nobody may see its data, and prices it by --protocol.
+    """Counts what a model computes where nobody may see its data, and prices it by --protocol.
 
-    One text of --context tokens; weights are one party's. --dir names a trained run instead of a preset. --round-trip
-    is in seconds, --bandwidth in bytes a second: from them and the protocol's messages and bytes a time is modelled.
+    One example, of --context tokens where they are not those of an image; weights are one party's. Bytes and messages
+    are those that one party sends. --dir names a trained run instead of a preset. --round-trip is in seconds,
+    --bandwidth in bytes a second: from them and the protocol's messages and bytes a time is modelled.
     """
 
     preset: str | None = None
@@ -46,21 +47,25 @@ def command(held: Cost, found: dict, asks: bool) -> int:
         print(options.page("cost", held.__doc__, (chosen, run)), end="")
         return 0
     options.refuse_unknown(found, (chosen, run), "cost")
-    from jattn.costs import decoder, paper, protocols, report
+    from jattn.costs import model, paper, protocols, report
+    from jattn.models.decoder import DecoderConfig
 
     if chosen.json:
         runs.check_writable("--json", Path(chosen.json))
     # a name that has no prices is refused before anything is traced
     protocol = chosen.protocol and protocols.find(chosen.protocol).name
-    config, tokens = run.model, run.context
-    made = decoder.decoder(config, tokens)
-    flops = paper.feed_forward_flops(config, tokens), paper.attention_flops(config, tokens)
-    print(f"{config.depth} blocks of width {config.width} on one text of {tokens} tokens")
+    config, tokens = run.model, run.tokens
+    made = model.model(config, run.context)
+    each = " on each side" if model.sides(config) > 1 else ""
+    print(f"{config.depth} blocks{each} of width {config.width} on one example of {tokens} tokens{each}")
     print(report.text(made.blocks))
-    print(f"by the paper's formula: feed-forward {paper.billions(flops[0])}, attention {paper.billions(flops[1])}")
-    print(f"\naround them, embedding to head\n{report.text(made.around)}")
     told = {"blocks": report.record(made.blocks), "around": report.record(made.around)}
-    told["paper"] = {"feed_forward_flops": flops[0], "attention_flops": flops[1]}
+    # the formula is of decoders alone
+    if isinstance(config, DecoderConfig):
+        flops = paper.feed_forward_flops(config, tokens), paper.attention_flops(config, tokens)
+        print(f"by the paper's formula: feed-forward {paper.billions(flops[0])}, attention {paper.billions(flops[1])}")
+        told["paper"] = {"feed_forward_flops": flops[0], "attention_flops": flops[1]}
+    print(f"\naround them, inputs to logits\n{report.text(made.around)}")
     if protocol:
         bill = made.whole.under(protocol)
         print(f"\nall of it under {report.bill_text(bill, chosen.round_trip, chosen.bandwidth)}")

@@ -38,6 +38,13 @@ class Bill(NamedTuple):
     unknown: tuple[tuple[str, int], ...]
     open_loops: int
 
+    def __repr__(self) -> str:
+        missing = [f"{size:,} {name}" for name, size in self.unknown]
+        missing += [f"{self.open_loops} loops of unknown length"] if self.open_loops else []
+        rest = f"; unknown: {', '.join(missing)}" if missing else ""
+        sent = f"one party sends {self.bytes:,.0f} bytes in {self.messages:,.0f} messages"
+        return f"Bill({self.protocol.name}, {self.protocol.parties} parties: {sent}{rest})"
+
     @property
     def bytes(self) -> float:
         """Sent by one party."""

@@ -84,8 +84,17 @@ def cost(fn: Callable, *args: Any, public: Sequence[int] = (), owned: Sequence[i
     Softmaxes, norms, GELU and SiLU are found by what they compute, written in any way on whole rows; a softmax that is
     made tile by tile in a loop is not one, so give `Attention(implementation="dense")`.
 
-    Raises ValueError for a number in `public` or `owned` that no argument has, and for one that is in both.
+    Raises ValueError for a number in `public` or `owned` that no argument has, and for one that is in both; TypeError
+    for what is no function, and for arguments that hold neither arrays nor numbers.
     """
+    if not callable(fn):
+        raise TypeError(f"A cost is that of a function, got {fn!r}; give it first, as in jattn.cost(f, x).")
+    for leaf in jax.tree.leaves(args):
+        if not hasattr(leaf, "shape") and not isinstance(leaf, bool | int | float | complex):
+            raise TypeError(
+                f"A cost is of arrays, numbers or jax.ShapeDtypeStruct, got {leaf!r} among the arguments; close over "
+                f"what is none, as in jattn.cost(lambda x: f(x, {leaf!r}), x)."
+            )
     who = dict.fromkeys(range(len(args)), SHARED)
     for numbers, seen, name in ((owned, OWNED, "owned"), (public, PUBLIC, "public")):
         for number in numbers:

@@ -118,6 +118,10 @@ class View(NamedTuple):
         if node.name == "select_n" and len(node.inputs) == 3 and (not node.inputs[0].secret or self.repeated):
             cases = [case for case in node.inputs[1:] if case.constant is None]
             return self.child(cases[0]) if len(cases) == 1 else None
+        if node.name in ("add", "add_any", "sub"):
+            # Flax centers the rows of an RMS norm at 0
+            rest = [value for value in node.inputs[node.name == "sub" :] if value.constant == 0]
+            return self.child(next(value for value in node.inputs if value is not rest[0])) if rest else None
         if node.name in ("max", "min"):
             rest = [value for value in node.inputs if value.constant is None or not np.isinf(value.constant)]
             return self.child(rest[0]) if len(rest) == 1 else None

@@ -113,11 +113,13 @@ def interpreter(named: str | Path | None = None) -> Path:
     if not chosen or not Path(chosen).is_file():
         raise FileNotFoundError(f"SPU runs in a Python of its own, got {str(chosen or 'none')!r}; {CURE}.")
     found = _versions(Path(chosen))
-    if not found["python"].startswith(tuple(f"{version}." for version in PYTHONS)) or found["spu"] != SPU:
-        library = f"spu {found['spu']}" if found["spu"] else "no spu"
-        raise RuntimeError(
-            f"SPU {SPU} needs Python {' or '.join(PYTHONS)}, got {library} on Python {found['python']}; {CURE}."
-        )
+    if found["python"] is None:
+        raise RuntimeError(f"SPU runs in a Python of its own, got {str(chosen)!r}, which does not run as one; {CURE}.")
+    if not found["python"].startswith(tuple(f"{version}." for version in PYTHONS)):
+        raise RuntimeError(f"SPU {SPU} needs Python {' or '.join(PYTHONS)}, got Python {found['python']}; {CURE}.")
+    if found["spu"] != SPU:
+        held = f"spu {found['spu']}" if found["spu"] else "none"
+        raise RuntimeError(f"SPU {SPU} must be installed beside its Python, got {held} in {str(chosen)!r}; {CURE}.")
     return Path(chosen)
 
 
@@ -182,7 +184,7 @@ def _versions(python: Path) -> dict:
     try:
         return json.loads(_python(python).stdout)
     except (OSError, ValueError):
-        return {"python": "that does not run", "spu": None}
+        return {"python": None, "spu": None}
 
 
 def _python(python: Path, *words: str) -> subprocess.CompletedProcess:

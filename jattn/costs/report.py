@@ -37,7 +37,11 @@ def text(cost: Cost) -> str:
 
 def bill_text(bill: Bill, round_trip: float, bandwidth: float) -> str:
     """A line for each kind of operation, by bytes; what has no price, by name."""
-    lines = [f"{bill.protocol.name}, {bill.protocol.parties} parties; prices: {bill.protocol.source}"]
+    parties = bill.protocol.parties
+    lines = [
+        f"{bill.protocol.name}, {parties} parties, bytes and messages as one of them sends them; prices: "
+        f"{bill.protocol.source}"
+    ]
     for line in bill.lines:
         lines.append(
             f"{f'{line.kind} {line.operands}'.strip()}: {_bytes(line.bytes)} in {line.messages:,.0f} messages, "
@@ -48,7 +52,10 @@ def bill_text(bill: Bill, round_trip: float, bandwidth: float) -> str:
     if bill.open_loops:
         lines.append(f"{bill.open_loops} loops of unknown length: unknown")
     short = "" if bill.complete else ", without what is unknown"
-    lines.append(f"one party sends {_bytes(bill.bytes)} in {bill.messages:,.0f} messages{short}")
+    lines.append(
+        f"one party sends {_bytes(bill.bytes)} in {bill.messages:,.0f} messages, all {parties} together "
+        f"{_bytes(parties * bill.bytes)} in {parties * bill.messages:,.0f}{short}"
+    )
     lines.append(
         f"modelled, not measured: {bill.seconds(round_trip, bandwidth):,.1f} s at {1e3 * round_trip:g} ms a message "
         f"and {8e-6 * bandwidth:g} Mbit/s{short}"
@@ -66,9 +73,10 @@ def record(cost: Cost) -> dict[str, Any]:
 
 
 def bill_record(bill: Bill, round_trip: float, bandwidth: float) -> dict[str, Any]:
-    """The same of a bill."""
+    """The same of a bill; bytes and messages are what one of its `parties` sends."""
     return {
         "protocol": bill.protocol.name,
+        "parties": bill.protocol.parties,
         "source": bill.protocol.source,
         "lines": [line._asdict() for line in bill.lines],
         "unknown": dict(bill.unknown),

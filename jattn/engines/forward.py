@@ -108,7 +108,8 @@ def run(plan: Plan, data: dict, out_dtype: DTypeLike | None = None) -> tuple[Arr
         count = jnp.zeros(zero.shape, jnp.int32)
         carry = start, zero, jnp.zeros((*zero.shape, data["value"].shape[2]), dtype), zero, zero - jnp.inf, count, count
         running, mass, acc, heat, top, ties, visible = over_keys(plan, data, i, group, absorb, carry)
-        has_mass = mass > 0
+        # a mass that is no number is one: neither its output nor its statistics are
+        has_mass = ~(mass <= 0)
         entropy = jnp.where(has_mass, jnp.where(has_mass, log(mass), 0) - divide(heat, mass), 0)
         if normalizer.kind == "exponential":
             z = jnp.where(has_mass, running + jnp.where(has_mass, log(mass), 0), 0)

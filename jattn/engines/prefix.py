@@ -17,10 +17,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jattn import engines
-from jattn.engines import varying
+from jattn.engines import chunks, varying
 from jattn.engines.sums import Sums, added, finite, kept_low, leveled
 from jattn.numerics import divide, wide
-from jattn.part import Attended, Place, Side, Stats, part, scope
+from jattn.part import Attended, Place, Side, part, scope
 from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.features import Feature
 
@@ -37,6 +37,11 @@ class Rule:
     order: Literal["causal", "full"] = "causal"
 
     def __post_init__(self):
+        if self.feature.block and (self.order == "full" or self.decay != Undecayed()):
+            raise ValueError(
+                f"A feature in blocks of {self.feature.block} tokens has an order and forgets nothing, got "
+                f"{self.order!r} and {type(self.decay).__name__}; leave both out."
+            )
         if self.order == "full" and self.decay != Undecayed():
             raise ValueError(
                 f"What rows that see all keys carry has no order to decay in, got {type(self.decay).__name__}; leave "
@@ -61,19 +66,12 @@ class _Tokens(NamedTuple):
     scale: Float[Array, "c 1"]
     decay: Float[Array, "c #f"]
     value: Float[Array, "c e"]
-
-
-class _Seen(NamedTuple):
-    """What rows see: pairs of one chunk, the sums before, and which keys are in the sums after; of all heads."""
-
-    pairs: Bool[Array, "c s"]
-    before: Bool[Array, " c"]
-    after: Bool[Array, " s"]
+    within: Float[Array, "r c s"] | None
 
 
 def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> State:
     """The state before the first token; of the sides, shapes alone are read."""
-    made = jax.eval_shape(lambda: _mapped(rule, own, place, *_even(query, key, value, 1)))
+    made = jax.eval_shape(lambda: _mapped(rule, own, place, *chunks.even(query, key, value, 1)))
     heads, _, features = made.key.shape
     kind, width = made.key.dtype, value.shape[-1]
     level = jnp.full((heads, made.decay.shape[-1]), -jnp.inf, kind)
@@ -94,8 +92,8 @@ def attend(
     """Attention of one example behind what `state` holds, and the state after the last key, in linear memory.
 
     Sides hold `vector` as "n h d". Rows have no weights, so that of the statistics only `visible` is there. A segment
-    ends where the next begins: one that comes back begins anew. Raises ValueError where heads do not divide, and for
-    segments where rows see all keys.
+    ends where the next begins: one that comes back begins anew. Features in blocks go on behind whole blocks. Raises
+    ValueError where heads do not divide, and for segments where rows see all keys, or features come in blocks.
     """
     if rule.order == "full":
         return read(rule, own, query, key, value, place, absorb(rule, own, query, key, value, place, state, chunk)[0])
@@ -103,12 +101,12 @@ def attend(
 
     @_chunk
     def both(state, cut):
-        made, seen = _mapped(rule, own, place, *cut), _reach(state, cut[1])
+        made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         out = jax.vmap(functools.partial(_rows, rule, seen))(made, state.sums)
-        return _after(rule, state, seen, made, cut[1]), (_by_token(out), _visible(state, seen))
+        return _after(rule, state, seen, made, cut[1]), (chunks.by_token(out), chunks.visible(state.visible, seen))
 
     state, (out, visible) = lax.scan(both, state, cut)
-    return _attended(out, visible, query, value), state._replace(sums=kept_low(state.sums))
+    return chunks.attended(out, visible, query, value), state._replace(sums=kept_low(state.sums))
 
 
 def absorb(
@@ -131,7 +129,7 @@ def absorb(
 
     @_chunk
     def step(state, cut):
-        made, seen = _mapped(rule, own, place, *cut), _reach(state, cut[1])
+        made, seen = _mapped(rule, own, place, *cut), chunks.reach(state.segment, cut[1])
         return _after(rule, state, seen, made, cut[1]), made.decay.sum(1)
 
     state, spent = lax.scan(step, state, cut)
@@ -144,20 +142,20 @@ def read(
     """Rows that see what `state` holds and nothing else; of keys and values shapes alone are read."""
     state, cut = _begun(rule, own, query, key, value, place, state, None)
     size = len(cut[2][0])
-    none = _Seen(jnp.zeros((size, size), bool), jnp.ones(size, bool), jnp.zeros(size, bool))
+    none = chunks.Seen(jnp.zeros((size, size), bool), jnp.ones(size, bool), jnp.zeros(size, bool))
 
     @_chunk
     def step(state, cut):
         out = jax.vmap(functools.partial(_rows, rule, none))(_mapped(rule, own, place, *cut), state.sums)
-        return state, (_by_token(out), jnp.broadcast_to(state.visible, size))
+        return state, (chunks.by_token(out), jnp.broadcast_to(state.visible, size))
 
-    return _attended(*lax.scan(step, state, cut)[1], query, value), state
+    return chunks.attended(*lax.scan(step, state, cut)[1], query, value), state
 
 
 def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> Attended:
     """The definition, all pairs at once: the oracle of the other form, in memory that grows with t times s."""
     made, found, seen = _weighed(rule, own, query, key, value, place, slice(None))
-    return _attended(_by_token(found @ made.value[:, None])[None], seen.sum(-1), query, value)
+    return chunks.attended(chunks.by_token(found @ made.value[:, None])[None], seen.sum(-1), query, value)
 
 
 def weights(
@@ -174,13 +172,13 @@ def _weighed(
 ) -> tuple[_Tokens, Float[Array, "g h r s"], Bool[Array, "r s"]]:
     """All tokens, the weights of some rows, and the keys that they see."""
     tokens = max(len(query.vector), len(key.vector), 1)
-    query, key, value = _even(query, key, value, tokens)
+    query, key, value = chunks.even(query, key, value, tokens)
     numbers = jnp.arange(tokens)
     seen = jnp.broadcast_to(key.valid, (len(numbers[rows]), tokens))
     if rule.order == "causal":
         seen = seen & (numbers[rows, None] >= numbers[None])
     if key.segment is not None:
-        run = jnp.cumsum(_begins(key.segment, key.segment[0]))
+        run = jnp.cumsum(chunks.begins(key.segment, key.segment[0]))
         seen = seen & (run[rows, None] == run[None])
 
     def one(made: _Tokens):
@@ -193,6 +191,10 @@ def _weighed(
             found = (asked @ made.key.T) * near[None, ..., 0]
         else:
             found = jnp.einsum("rtf,sf,tsf->rts", asked, made.key, near)
+        if made.within is not None:
+            block = jnp.arange(tokens) // rule.feature.block
+            same = block[rows, None] == block[None]
+            found = jnp.where(same[None], made.within[:, rows] * seen[None], found)
         if rule.feature.floor:
             found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
         if rule.feature.normalized:
@@ -213,34 +215,20 @@ def _begun(
     rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, state: State | None, chunk: int | None
 ) -> tuple[State, tuple[Side, Side, Array]]:
     """The state to begin with, and both sides chunk by chunk."""
+    block = rule.feature.block
+    if block and key.segment is not None:
+        raise ValueError(
+            f"A feature in blocks of {block} tokens counts them from the first, got segments; give each segment a call "
+            f"of its own."
+        )
     first, tokens = start(rule, own, query, key, value, place), max(len(query.vector), len(key.vector), 1)
-    size = min(chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
-    cut = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), _even(query, key, value, size))
+    size = min(block or chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
+    cut = chunks.cut(query, key, value, size)
     state = first if state is None else state
     if size > 1:
         # less than the last place of sums that only few chunks are added to
         state = state._replace(sums=state.sums._replace(low=None))
     return varying.alike(state, (own, cut, place)), cut
-
-
-def _even(query: Side, key: Side, value: Array, size: int) -> tuple[Side, Side, Array]:
-    """Both sides as long as the longer one and a multiple of `size`; what is added is not valid."""
-    tokens = -(-max(len(query.vector), len(key.vector), 1) // size) * size
-
-    def longer(x, mode="constant"):
-        x = jnp.asarray(x)
-        return jnp.pad(x, [(0, tokens - len(x)), *[(0, 0)] * (x.ndim - 1)], mode) if len(x) < tokens else x
-
-    def side(given):
-        valid = jnp.ones(len(given.vector), bool) if given.valid is None else given.valid
-        length = jnp.broadcast_to(given.length, len(given.vector))
-        found = jax.tree.map(longer, given._replace(segment=None, valid=valid, length=length))
-        if given.segment is None:
-            return found
-        # what is added begins no segment
-        return found._replace(segment=longer(given.segment, "edge" if len(valid) else "constant"))
-
-    return side(query), side(key), longer(value)
 
 
 def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: Float[Array, "c j e"]) -> _Tokens:
@@ -279,39 +267,22 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
     def grouped(x):
         return jnp.moveaxis(x.reshape(tokens, groups, heads // groups, *x.shape[2:]), 0, 2)
 
+    within = None
+    if rule.feature.block:
+        within = rule.feature.within(own["feature"], query, key, place).reshape(groups, heads // groups, tokens, tokens)
     return _Tokens(
         grouped(asked + rule.feature.floor), grouped(reading), spread(held), spread(scale)[..., None],
-        spread(decay), spread(value.astype(kind)),
+        spread(decay), spread(value.astype(kind)), within,
     )  # fmt: skip
 
 
-def _begins(segment: Int[Array, " c"], before: Int[Array, ""]) -> Bool[Array, " c"]:
-    """Where a token is the first of its segment."""
-    return segment != jnp.concatenate([before[None], segment[:-1]])
-
-
-def _reach(state: State, key: Side) -> _Seen:
-    """What the rows of a chunk see, each the keys up to its own."""
-    pairs = jnp.tril(jnp.broadcast_to(key.valid, (len(key.valid),) * 2))
-    if key.segment is None:
-        return _Seen(pairs, jnp.ones_like(key.valid), key.valid)
-    run = jnp.cumsum(_begins(key.segment, state.segment))
-    return _Seen(pairs & (run[:, None] == run[None, :]), run == 0, key.valid & (run == run[-1]))
-
-
-def _visible(state: State, seen: _Seen) -> Int[Array, " c"]:
-    return seen.pairs.sum(-1) + jnp.where(seen.before, state.visible, 0)
-
-
-def _after(rule: Rule, state: State, seen: _Seen, made: _Tokens, key: Side) -> State:
+def _after(rule: Rule, state: State, seen: chunks.Seen, made: _Tokens, key: Side) -> State:
     """The state once the keys of a chunk are in it."""
-    kept = jnp.where(seen.before[-1], state.visible, 0)
-    segment = state.segment if key.segment is None else key.segment[-1].astype(state.segment.dtype)
     sums = jax.vmap(functools.partial(_absorbed, rule, seen))(made, state.sums)
-    return State(sums, (kept + seen.after.sum()).astype(state.visible.dtype), segment)
+    return State(sums, *chunks.left(state.visible, state.segment, seen, key))
 
 
-def _absorbed(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Sums:
+def _absorbed(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Sums:
     spent = jnp.cumsum(made.decay, 0)
     left = spent[-1:] - spent
     gained = jnp.where(seen.after[:, None], left + made.scale, -jnp.inf)
@@ -323,7 +294,7 @@ def _absorbed(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Sums:
     return added(rule.feature.floor, seen.before[-1], spent[-1], sums, later)
 
 
-def _rows(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Float[Array, "r c e"]:
+def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Array, "r c e"]:
     """The output of the rows of a chunk, of one head of `Sums`."""
     spent = jnp.cumsum(made.decay, 0)
     left = spent[:, None] - spent[None]
@@ -332,7 +303,7 @@ def _rows(rule: Rule, seen: _Seen, made: _Tokens, sums: Sums) -> Float[Array, "r
     level = finite(leveled(rule.feature.floor, jnp.maximum(logs.max(1), past).max(-1)))
     near, far = jnp.exp(logs - level[:, None, None]), jnp.exp(past - level[:, None])
     if near.shape[-1] == 1:
-        weights = (made.query @ made.key.T) * near[None, ..., 0]
+        weights = (made.query @ made.key.T if made.within is None else made.within) * near[None, ..., 0]
     else:
         weights = jnp.einsum("rtf,sf,tsf->rts", made.query, made.key, near)
     asked = made.query * far[None]
@@ -351,16 +322,3 @@ def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) ->
     if rule.feature.normalized:
         return divide(numerator, denominator[..., None])
     return numerator * jnp.exp(level)[..., None]
-
-
-def _by_token(out: Float[Array, "g r c e"]) -> Float[Array, "c h e"]:
-    return jnp.moveaxis(out, 2, 0).reshape(out.shape[2], -1, out.shape[3])
-
-
-def _attended(out: Float[Array, "n c h e"], visible: Int[Array, "..."], query: Side, value: Array) -> Attended:
-    rows = len(query.vector)
-    out, visible = out.reshape(-1, *out.shape[2:])[:rows], visible.reshape(-1)[:rows]
-    if query.valid is not None:
-        out, visible = jnp.where(query.valid[:, None, None], out, 0), jnp.where(query.valid, visible, 0)
-    counted = jnp.broadcast_to(visible.astype(jnp.int32)[:, None], out.shape[:2])
-    return Attended(out.astype(value.dtype), Stats(None, None, None, counted, {}))

@@ -31,7 +31,15 @@ class _Shard(NamedTuple):
 def attend(
     rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place, axis: str
 ) -> Attended:
-    """As `prefix.attend` for the tokens of this device, behind or beside those of all, inside `jax.shard_map`."""
+    """As `prefix.attend` for the tokens of this device, behind or beside those of all, inside `jax.shard_map`.
+
+    Raises ValueError where a device has no whole number of a feature's blocks.
+    """
+    if rule.feature.block and len(key.vector) % rule.feature.block:
+        raise ValueError(
+            f"Each device holds whole blocks of {rule.feature.block} tokens, got {len(key.vector)} tokens on each; use "
+            f"a multiple, or fewer devices on the axis {axis!r}."
+        )
     state, spent = prefix.absorb(rule, own, query, key, value, place)
     segment = jnp.full(1, -1) if key.segment is None else key.segment
     mine = _Shard(state, spent, segment[0].astype(state.segment.dtype), (segment == segment[:1]).all())

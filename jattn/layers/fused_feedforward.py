@@ -12,7 +12,12 @@ from jattn.layers.product import product
 
 
 def fuse_feed_forward(up: Float[Array, "m f"], down: Float[Array, "f m"]) -> Float[Array, "m m"]:
-    """The one kernel of two without an activation between them."""
+    """The one kernel of two without an activation between them. Raises ValueError for kernels that do not follow."""
+    if up.ndim != 2 or down.shape != up.shape[::-1]:
+        raise ValueError(
+            f"Kernels are fused where one leads up from a width and the other back down to it, got shapes {up.shape} "
+            f"and {down.shape}; give (width, hidden) and (hidden, width)."
+        )
     return up @ down
 
 

@@ -9,19 +9,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jattn.layers.axes import NAMES
 from jattn.layers.buffers import arrays, hold, renew
+from jattn.layers.kernels import Kernel, Path, kernels
 from jattn.layers.reparametrizations import Reparametrization
 from jattn.part import Variables
 
 # deviation of kernels drawn where a model starts with zeros, which have no norm
 DEVIATION = 0.02
 JOINT = {"none": (), "qk": ("query", "key"), "qkv": ("query", "key", "value")}
-
-Path = tuple[Any, ...]
 
 
 class _Group(NamedTuple):
@@ -38,18 +37,21 @@ class _Group(NamedTuple):
 class Reparametrized(nnx.Module):
     """Beside a model whose dense and convolution kernels stay what is learned: embeddings, norms, biases do too.
 
-    A kernel is an `nnx.Param` called "kernel", as Flax's layers have, or one whose last axes have names and go from
-    features to others. Fresh kernels of zeros are drawn anew. `applied(model)` is the model that computes.
+    Those are what `jattn.layers.kernels` finds. A kernel of many heads is one matrix, all heads side by side. Fresh
+    kernels of zeros are drawn anew. `applied(model)` is the model that computes.
     """
 
     def __init__(self, model: nnx.Module, how: Reparametrization, *, rngs: nnx.Rngs):
         self.how = how
-        drawn = {path: each.replace(_drawn(each[...], rngs.params())) for path, each in self._kernels(model).items()}
+        drawn = {
+            path: each.variable.replace(_drawn(each.variable[...], rngs.params()))
+            for path, each in self._kernels(model).items()
+        }
         nnx.update(model, nnx.from_flat_state(drawn))
         found = self._kernels(model)
         made = Variables({}, {})
         for group in _groups(found, how.joint):
-            one = _over_layers(how.start, _lead(found[group.paths[0]]))(_beside(found, group))
+            one = _over_layers(how.start, found[group.paths[0]].maps)(_beside(found, group))
             for tree, part in zip(made, one, strict=True):
                 _put(tree, group.name(), part)
         self.beside = hold(made)
@@ -59,7 +61,7 @@ class Reparametrized(nnx.Module):
         graphdef, state = nnx.split(model)
         flat = dict(nnx.to_flat_state(state))
         for group, kernel, own in self._each(model):
-            made = _over_layers(self.how.kernel, _lead(kernel[group.paths[0]]))(own, _beside(kernel, group))
+            made = _over_layers(self.how.kernel, kernel[group.paths[0]].maps)(own, _beside(kernel, group))
             for path, part in zip(group.paths, _apart(kernel, group, made), strict=True):
                 flat[path] = flat[path].replace(part)
         return nnx.merge(graphdef, nnx.from_flat_state(flat))
@@ -68,42 +70,22 @@ class Reparametrized(nnx.Module):
         """Takes the arrays that are kept, but not learned, one training step further."""
         fresh = {}
         for group, kernel, own in self._each(model):
-            made = _over_layers(self.how.renewed, _lead(kernel[group.paths[0]]))(own, _beside(kernel, group))
+            made = _over_layers(self.how.renewed, kernel[group.paths[0]].maps)(own, _beside(kernel, group))
             _put(fresh, group.name(), made)
         renew(self.beside, fresh)
 
-    def _kernels(self, model: nnx.Module) -> dict[Path, nnx.Variable]:
+    def _kernels(self, model: nnx.Module) -> dict[Path, Kernel]:
         found = kernels(model)
         return {path: each for path, each in found.items() if self.how.where == "all" or self.how.where in path}
 
-    def _each(self, model: nnx.Module) -> Iterator[tuple[_Group, dict[Path, nnx.Variable], dict]]:
+    def _each(self, model: nnx.Module) -> Iterator[tuple[_Group, dict[Path, Kernel], dict]]:
         found, held = self._kernels(model), arrays(self.beside)
         for group in _groups(found, self.how.joint):
             params, buffers = (_get(tree, group.name()) for tree in held)
             yield group, found, params | buffers
 
 
-def kernels(model: nnx.Module) -> dict[Path, nnx.Variable]:
-    """Every kernel of a model by its path."""
-    flat = dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
-    return {path: variable for path, variable in flat.items() if _axes(path, variable)}
-
-
-def _axes(path: Path, variable: nnx.Variable) -> int:
-    """How many of the last axes are a kernel's, 0 where it is none."""
-    names = variable.get_metadata().get(NAMES)
-    if names is None:
-        return variable[...].ndim if path[-1] == "kernel" and variable[...].ndim > 1 else 0
-    return len(names) if len(names) > 1 and names[0] != "vocabulary" else 0
-
-
-def _lead(variable: nnx.Variable) -> int:
-    """How many layers are stacked, as axes."""
-    names = variable.get_metadata().get(NAMES)
-    return 0 if names is None else variable[...].ndim - len(names)
-
-
-def _groups(found: dict[Path, nnx.Variable], joint: str) -> list[_Group]:
+def _groups(found: dict[Path, Kernel], joint: str) -> list[_Group]:
     together: dict[Any, list[Path]] = {}
     for path in found:
         together.setdefault(path[:-1] if path[-1] in JOINT[joint] else path, []).append(path)
@@ -114,23 +96,14 @@ def _groups(found: dict[Path, nnx.Variable], joint: str) -> list[_Group]:
     ]
 
 
-def _flat(variable: nnx.Variable) -> Float[Array, "*l n f"]:
-    """Inputs of all taps as one axis, in at least float32."""
-    kernel = variable[...]
-    lead = kernel.shape[: _lead(variable)]
-    return kernel.reshape(*lead, -1, kernel.shape[-1]).astype(jnp.promote_types(kernel.dtype, jnp.float32))
+def _beside(found: dict[Path, Kernel], group: _Group) -> Float[Array, "*l n f"]:
+    return jnp.concatenate([found[path].matrix() for path in group.paths], -1)
 
 
-def _beside(found: dict[Path, nnx.Variable], group: _Group) -> Float[Array, "*l n f"]:
-    return jnp.concatenate([_flat(found[path]) for path in group.paths], -1)
-
-
-def _apart(found: dict[Path, nnx.Variable], group: _Group, made: Float[Array, "*l n f"]) -> list[Array]:
-    ends = [0]
-    for path in group.paths:
-        ends.append(ends[-1] + found[path][...].shape[-1])
-    cut = [made[..., start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
-    return [part.reshape(found[path][...].shape) for path, part in zip(group.paths, cut, strict=True)]
+def _apart(found: dict[Path, Kernel], group: _Group, made: Float[Array, "*l n f"]) -> list[Array]:
+    widths = [found[path].matrix().shape[-1] for path in group.paths]
+    cut = jnp.split(made, np.cumsum(widths)[:-1], -1)
+    return [found[path].array(part) for path, part in zip(group.paths, cut, strict=True)]
 
 
 def _over_layers(one: Callable, lead: int) -> Callable:

@@ -23,7 +23,7 @@ def attend(
 ) -> Attended:
     """As `jattn.attend` with the keys and the state of `flow`, split by its axes "batch", "heads" and "time".
 
-    Raises ValueError for what those do not divide.
+    Raises ValueError for what those do not divide, and for tokens of an attention that has no `context_axis`.
     """
     axes, rng = flow.axes, flow.rng
     if axes is None:
@@ -33,6 +33,11 @@ def attend(
     if not isinstance(rng, Rng | None):
         raise TypeError("On a mesh each example needs a key of its own, got one for all; pass jattn.part.Rng.")
     if axes.parts("time") > 1:
+        if not hasattr(attention, "context_axis"):
+            raise ValueError(
+                f"A mesh splits tokens where attention has a context_axis, got {type(attention).__name__}, which has "
+                f"none; split examples by data or fsdp, or heads by tensor."
+            )
         attention = dataclasses.replace(attention, context_axis=axes.over("time")[0])
     cut = mesh.Cut(axes.mesh, (axes.over("batch"),), axes.over("heads"), axes.over("time"))
     with mesh.untyped():

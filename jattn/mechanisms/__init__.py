@@ -57,6 +57,10 @@ class Mechanism(Part):
         """What some rows of one example give to each key, before dropout."""
         raise NotImplementedError
 
+    def looks_ahead(self, dims: Dims) -> str | None:
+        """Of a mechanism whose rows see tokens behind their own the option, and its value, that keeps them from it."""
+        return None
+
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Any:
         """What decoding carries for one example, empty, with room for `dims.length` tokens."""
         raise NotImplementedError

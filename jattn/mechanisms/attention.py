@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, varying, visits
-from jattn.mechanisms import Layout, Mechanism, Split, cache, checks, mesh, sides
+from jattn.mechanisms import Layout, Mechanism, Split, ahead, cache, checks, mesh, sides
 from jattn.mechanisms.cache import Cache
 from jattn.numerics import wide
 from jattn.part import Attended, Dims, Part, Rng, Side, Variables, part, scope
@@ -78,6 +78,7 @@ class Attention(Mechanism):
                     f"Attention.{name} must be a part of the slot {slot.__name__}, got {checks.kind(thing)}; {cure}."
                 )
 
+        checks.axis(self)
         for name, rule, fits, left_out in (
             ("scale", "a finite number or None", lambda x: x is None or math.isfinite(x), "1/sqrt of the width"),
             ("dropout", "a probability in [0, 1)", lambda x: 0 <= x < 1, "none"),
@@ -92,6 +93,9 @@ class Attention(Mechanism):
         made = {str(n): score.project(own["score"][str(n)], x) for n, score in enumerate(self.score)}
         made = {number: arrays for number, arrays in made.items() if arrays}
         return {"score": made} if made else {}
+
+    def looks_ahead(self, dims: Dims) -> str | None:
+        return "mask causal" if ahead.sees_later(self.mask, dims) else None
 
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Cache:
         made = {}
@@ -238,7 +242,10 @@ def attend(
     numbers = places if layout.example is None else jnp.reshape(layout.example, size)
     examples = (query, key, value, data, state, places, numbers)
     found = _over(one, size, (query.shape[2], query.shape[1], key.shape[1]))(examples)
-    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+    seen = jax.tree.map(lambda x: x.sum(0), found.stats.observed)
+    found = found._replace(stats=found.stats._replace(observed={}))
+    found = jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+    return found._replace(stats=found.stats._replace(observed=seen))
 
 
 def _dims(query: Array, key: Array, value: Array, layout: Layout) -> Dims:

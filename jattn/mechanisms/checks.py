@@ -14,6 +14,7 @@ from jax import dtypes
 from jaxtyping import Array
 
 from jattn.mechanisms import Layout, Mechanism, shapes
+from jattn.numerics import known
 from jattn.part import Dims, Part, Rng, path_of
 from jattn.parts.scores import Score
 
@@ -35,11 +36,31 @@ def kind(thing: Any) -> str:
     return f"the class {thing.__name__} and no {thing.__name__}()" if isinstance(thing, type) else type(thing).__name__
 
 
+def axis(attention: Mechanism) -> None:
+    """Refuses what names no axis of a mesh."""
+    name = attention.context_axis
+    if not (name is None or isinstance(name, str) and name):
+        raise ValueError(
+            f"{type(attention).__name__}.context_axis must name one axis of a mesh, got {name!r}; leave it out where "
+            f"tokens lie on one device."
+        )
+
+
 def kinds(attention: Any, layout: Any, variables: Any, rng: Any) -> None:
     """Refuses what is no mechanism, layout, variables or key."""
     for (name, (wanted, what, cure)), given in zip(KINDS.items(), (attention, layout, variables, rng), strict=True):
         if not isinstance(given, wanted):
             raise TypeError(f"The argument {name} must be {what}, got {kind(given)}; {cure}.")
+
+
+def share(name: str, value: Any, cure: str) -> None:
+    """Refuses numbers that are known not to lie between 0 and 1."""
+    held = known(value)
+    if held is None:
+        return
+    if held.dtype.kind not in "iuf" or not ((held >= 0) & (held <= 1)).all():
+        got = repr(value) if held.ndim == 0 else f"numbers from {held.min():.10g} to {held.max():.10g}"
+        raise ValueError(f"{name} must lie between 0 and 1, got {got}; {cure}.")
 
 
 def arrays(query: Array, key: Array, value: Array, layout: Layout) -> None:

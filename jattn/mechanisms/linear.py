@@ -5,17 +5,19 @@ Attention", ICML 2020, arXiv:2006.16236, sections 3.2 to 3.4.
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.engines import prefix, prefix_shards, varying
-from jattn.mechanisms import Layout, Mechanism, Split, sides
+from jattn.mechanisms import Layout, Mechanism, Split, checks, recent, sides
 from jattn.mechanisms.attention import attend
+from jattn.mechanisms.recent import Recent
 from jattn.part import Attended, Dims, Place, Rng, Side, part
 from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.features import Feature
@@ -24,10 +26,14 @@ from jattn.parts.positions import Position, Unturned
 
 
 class Held(NamedTuple):
-    """What decoding carries, of one size for any length: how many tokens there were, and what their keys amount to."""
+    """What decoding carries, of one size for any length: how many tokens there were, and what their keys amount to.
+
+    Of features in blocks `keys` are those of whole blocks, and `recent` the last tokens, as many as a block has.
+    """
 
     length: Int[Array, ""]
-    keys: prefix.State
+    keys: Any
+    recent: Recent | None = None
 
 
 @part
@@ -48,6 +54,7 @@ class LinearAttention(Mechanism):
     context_axis: str | None = None
 
     def __post_init__(self):
+        checks.axis(self)
         if self.order not in ("causal", "full"):
             raise ValueError(
                 f"LinearAttention.order must be 'causal' or 'full', got {self.order!r}; leave it out for 'causal'."
@@ -58,25 +65,21 @@ class LinearAttention(Mechanism):
         made = self.decay.project(own["decay"], x)
         return {"decay": made} if made else {}
 
-    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Held:
-        def empty() -> prefix.State:
-            made = {}
-            if dims.model_width is not None:
-                made = self.project(own, jnp.zeros((1, dims.model_width), dtype))
-            here, place = np.arange(1), Place(np.arange(dims.heads), dims.heads, dims.key_heads)
-            query, key = (
-                Side(jnp.zeros((1, heads, dims.key_width), dtype), here, here, None, None, 1, {**(extra or {}), **made})
-                for heads in (dims.heads, dims.key_heads)
-            )
-            value = jnp.zeros((1, dims.value_heads, dims.value_width), dtype)
-            return prefix.start(self._rule(), own, query, key, value, place)
+    def looks_ahead(self, dims: Dims) -> str | None:
+        return "order causal" if self.order == "full" else None
 
+    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Held:
         if self.order == "full":
             raise ValueError(
                 "What decoding carries serves rows that see the keys up to their own, got order='full'; decode with "
                 "order='causal'."
             )
-        return Held(jnp.zeros((), jnp.int32), empty())
+        made = {}
+        if dims.model_width is not None:
+            made = self.project(own, jnp.zeros((1, dims.model_width), dtype))
+        given = token(dims, dtype, (extra or {}) | made)
+        kept = recent.start(dims, dtype, self.feature.block) if self.feature.block else None
+        return Held(jnp.zeros((), jnp.int32), prefix.start(self._rule(), own, *given), kept)
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Held | None) -> Attended:
         if self.context_axis is not None and state is not None:
@@ -84,35 +87,73 @@ class LinearAttention(Mechanism):
                 f"Linear attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
                 f"context_axis=None."
             )
+        if state is not None and state.recent is not None:
+            return self._goes_on(own, split, layout, state)
         held = 0 if state is None else state.length
-        given = self._given(own, split, layout, held)
+        given = tokens(own, split, layout, held, self.position, self.context_axis)
         if self.context_axis is not None:
-            return prefix_shards.attend(self._rule(), *given, self.context_axis)
-        found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
-        return found if state is None else found._replace(state=Held(held + len(split.key), keys))
+            found = prefix_shards.attend(self._rule(), *given, self.context_axis)
+        else:
+            found, keys = prefix.attend(self._rule(), *given, None if state is None else state.keys)
+            found = found if state is None else found._replace(state=Held(held + len(split.key), keys))
+        own, query, key, _, place = given
+        if seen := self.feature.observe(own["feature"], query, key, place):
+            found = found._replace(stats=found.stats._replace(observed={"feature": seen}))
+        return found
 
     def weights(
         self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
     ) -> Float[Array, "h r s"]:
-        return prefix.weights(self._rule(), *self._given(own, split, layout, 0), rows)
+        return prefix.weights(self._rule(), *tokens(own, split, layout, 0, self.position, None), rows)
 
-    def _given(self, own: dict, split: Split, layout: Layout, held: Int[Array, ""] | int) -> tuple:
-        """What an engine takes for one example behind `held` earlier tokens."""
-        for name in ("mask", "bias"):
-            if getattr(layout, name) is not None:
-                raise ValueError(
-                    f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use "
-                    f"Attention."
-                )
-        query, key, place = sides.both(self.position, own["position"], split, layout, held, self.context_axis)
-        query, key, value = sides.emptied(query), sides.emptied(key), split.value
-        if key.valid is not None:
-            value = jnp.where(key.valid[:, None, None], value, 0)
-        given = own, query, key, value, place
-        return varying.alike(given, given)
+    def _goes_on(self, own: dict, split: Split, layout: Layout, state: Held) -> Attended:
+        """Of features in blocks, the rows of new tokens, behind whole blocks and the tokens of one that is not."""
+        no_pairs(layout)
+        block, new = self.feature.block, len(split.query)
+        filled = state.length % block
+        kept, split, layout = recent.in_blocks(state.recent, split, layout, state.length)
+        own, query, key, value, place = tokens(own, split, layout, 0, self.position, None)
+        found, _ = prefix.attend(self._rule(), own, query, key, value, place, state.keys)
+        whole = jnp.arange(len(key.vector)) < (filled + new) // block * block
+        ended = key._replace(valid=key.valid & whole)
+        keys, _ = prefix.absorb(self._rule(), own, query, ended, value, place, state.keys)
+        found = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, filled, new), found)
+        return found._replace(state=Held(state.length + new, keys, kept))
 
     def _rule(self) -> prefix.Rule:
         return prefix.Rule(self.feature, self.decay, self.order)
+
+
+def no_pairs(layout: Layout) -> None:
+    """Refuses data of pairs, which sums over keys cannot use."""
+    for name in ("mask", "bias"):
+        if getattr(layout, name) is not None:
+            raise ValueError(
+                f"Linear attention has no pairs for a {name} to act on, got one; give what is valid, or use Attention."
+            )
+
+
+def token(dims: Dims, dtype: DTypeLike, extra: dict) -> tuple[Side, Side, Float[Array, "1 j e"], Place]:
+    """Both sides, the value and the place of a single token of zeros, whose shapes say what a state holds."""
+    here, place = np.arange(1), Place(np.arange(dims.heads), dims.heads, dims.key_heads)
+    query, key = (
+        Side(jnp.zeros((1, heads, dims.key_width), dtype), here, here, None, None, 1, extra)
+        for heads in (dims.heads, dims.key_heads)
+    )
+    return query, key, jnp.zeros((1, dims.value_heads, dims.value_width), dtype), place
+
+
+def tokens(
+    own: dict, split: Split, layout: Layout, held: Any, position: Position, axis: str | None
+) -> tuple[dict, Side, Side, Float[Array, "s j e"], Place]:
+    """What an engine that carries sums takes of one example: its arrays, both sides, values, and where heads lie."""
+    no_pairs(layout)
+    query, key, place = sides.both(position, own["position"], split, layout, held, axis)
+    query, key, value = sides.emptied(query), sides.emptied(key), split.value
+    if key.valid is not None:
+        value = jnp.where(key.valid[:, None, None], value, 0)
+    given = own, query, key, value, place
+    return varying.alike(given, given)
 
 
 def linear_attention(
@@ -142,7 +183,7 @@ def serve(
     query: Array,
     key: Array,
     value: Array,
-    attention: LinearAttention,
+    attention: Mechanism,
     layout: Layout | None,
     state: Held | None,
     rng: Array | None = None,
@@ -150,7 +191,7 @@ def serve(
     """`attend` from a given state or an empty one; where the attention has arrays of its own `rng` draws them."""
     dims = Dims.of(query, key, value)
     variables = None if rng is None else attention.init(rng, dims)
-    if state is None and attention.order == "causal":
+    if state is None and getattr(attention, "order", "causal") == "causal":
         one = attention.state(dims, query.dtype, attention.own(variables))
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*query.shape[:-3], *leaf.shape)), one)
     return attend(query, key, value, attention, variables=variables, layout=layout, state=state)

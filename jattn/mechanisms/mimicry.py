@@ -84,6 +84,10 @@ class Mimicry(Mechanism):
                 f"{feature} and {decay}; take Hedgehog features."
             )
 
+    def looks_ahead(self, dims: Dims) -> str | None:
+        found = self.teacher.looks_ahead(dims)
+        return found and f"teacher.{found}"
+
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Any:
         raise ValueError(
             "Mimicry is for training and keeps no decoding state, got a call for one; decode by the teacher or by the "

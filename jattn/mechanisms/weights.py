@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from jattn.mechanisms import Layout, Mechanism, Split, checks
 from jattn.mechanisms.attention import Attention, attend
-from jattn.part import Attended, Dims, Rng, Variables, part
+from jattn.part import Attended, Dims, Rng, Stats, Variables, part
 
 
 @part
@@ -22,7 +22,8 @@ class _Rows(Mechanism):
     inner: Mechanism = Attention()
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Any) -> Attended:
-        return Attended(self.inner.weights(own["inner"], split, layout, rng, own["rows"]), None)
+        found = self.inner.weights(own["inner"], split, layout, rng, own["rows"])
+        return Attended(found, Stats(None, None, None, None, {}))
 
 
 def attention_weights(

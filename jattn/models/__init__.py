@@ -1,8 +1,10 @@
 """The slot `models`: what a run trains, as options from which it is built."""
 
 import dataclasses
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -24,8 +26,8 @@ class Model(Part):
     """The options of every model's blocks; `expansion` is how much wider than `width` feed-forward layers are inside.
 
     `norm_place` is before each half of a block, with one more norm before the head, or after each sum. A `residual`
-    scaled by two learned numbers a layer trains where norms are gone; a fused feed-forward layer is one square kernel,
-    and the `pruned` deepest blocks have none. With a
+    scaled by two learned numbers a layer trains where norms are gone; a gated feed-forward layer has a third kernel, a
+    fused one is one square kernel without an activation, and the `pruned` deepest blocks have none. With a
     `reparametrization` all kernels but the embedding's are made from what is learned, and none starts at 0.
     """
 
@@ -37,10 +39,10 @@ class Model(Part):
     heads: int = 2
     projection: Heads = Grouped()
     attention: Mechanism = Attention()
-    norm: Literal["rms", "layer", "none"] = "rms"
+    norm: Literal["rms", "layer", "simple_rms", "none"] = "rms"
     norm_place: Literal["before", "after"] = "before"
     residual: Literal["plain", "scaled"] = "plain"
-    feedforward: Literal["full", "fused"] = "full"
+    feedforward: Literal["full", "gated", "fused"] = "full"
     pruned: int = 0
     reparametrization: Reparametrization = Plain()
     activation: Literal["squared_relu", "gelu", "silu", "relu", "identity"] = "squared_relu"
@@ -52,13 +54,18 @@ class Model(Part):
         self.at_least(self.shallowest, "depth")
         for field, allowed in (
             ("norm", get_args(Kind)), ("norm_place", get_args(Place)), ("activation", tuple(ACTIVATIONS)),
-            ("residual", get_args(Residual)), ("feedforward", ("full", "fused")),
+            ("residual", get_args(Residual)), ("feedforward", ("full", "gated", "fused")),
         ):  # fmt: skip
             self.one_of(field, allowed)
         if not 0 <= self.pruned <= self.depth:
             raise ValueError(
                 f"{name}.pruned counts the deepest blocks without a feed-forward layer, at most {self.depth}, "
                 f"got {self.pruned!r}; 0 prunes none."
+            )
+        if self.feedforward == "fused" and self.activation != "identity":
+            raise ValueError(
+                f"{name}.feedforward may be 'fused' where no activation stands between its kernels, got "
+                f"{self.activation!r}; use --model.activation identity, or --model.feedforward full."
             )
         # refuses widths and heads that do not divide
         self.projection.dims(self.width, self.heads, self.depth)
@@ -70,6 +77,10 @@ class Model(Part):
     def tokens(self, context: int) -> int:
         """Tokens that its attention reads of an example, where a run's context is so long."""
         return context
+
+    def inputs(self, context: int) -> Any:
+        """The shapes of what it is called with for one example, a batch of 1, where a run's context is so long."""
+        return jax.ShapeDtypeStruct((1, context), jnp.int32)
 
     def at_least(self, least: int, *fields: str) -> None:
         """Refuses smaller sizes."""

@@ -51,6 +51,9 @@ class BagConfig(Model):
     def build(self, *, rngs: nnx.Rngs, dtype: DTypeLike, remat: Remat) -> "Bag":
         return Bag(self, rngs=rngs, dtype=dtype, remat=remat)
 
+    def inputs(self, context: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, context, self.features), jnp.float32)
+
 
 class Bag(Network):
     """Computes in `dtype`; what it records is the attention of the pool, one row of as many heads as that has rows."""
@@ -71,7 +74,8 @@ class Bag(Network):
         self.stack = network.stack(config, config.attention, rngs=rngs, remat=remat, layers_at_once=layers_at_once)
         self.norm = network.last_norm(config, rngs)
         dims = config.projection.dims(config.width, config.heads, config.depth)
-        self.pooling = hold(config.pool.init(rngs.params(), dims))
+        # named, as the axes of every kernel are
+        self.pooling = hold(config.pool.init(rngs.params(), dims), dict.fromkeys(config.pool.kernels, (None, None)))
         self.head = Head(config.width, config.classes, None)
         self.kernels = network.kernels(self, rngs)
 

@@ -62,6 +62,10 @@ class EncoderDecoderConfig(Model):
     def build(self, *, rngs: nnx.Rngs, dtype: DTypeLike, remat: Remat) -> "EncoderDecoder":
         return EncoderDecoder(self, rngs=rngs, dtype=dtype, remat=remat)
 
+    def inputs(self, context: int) -> Sequences:
+        side = super().inputs(context)
+        return Sequences(side, side)
+
 
 class Transduced(NamedTuple):
     """Logits of the target's next token; statistics of the source's layers, then of the target's own, then across.

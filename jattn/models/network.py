@@ -15,6 +15,7 @@ from jattn.layers.buffers import Buffer
 from jattn.layers.feedforward import FeedForward
 from jattn.layers.flow import Places, Record
 from jattn.layers.fused_feedforward import FusedFeedForward
+from jattn.layers.gated_feedforward import GatedFeedForward
 from jattn.layers.multihead import MultiHead
 from jattn.layers.norms import Norm
 from jattn.layers.reparametrizations.plain import Plain
@@ -74,7 +75,8 @@ def feed_forward(config: Model, rngs: nnx.Rngs) -> nnx.Module:
     """The second half of a block."""
     if config.feedforward == "fused":
         return FusedFeedForward(config.width)
-    return FeedForward(config.width, config.expansion * config.width, config.activation, rngs=rngs)
+    kind = GatedFeedForward if config.feedforward == "gated" else FeedForward
+    return kind(config.width, config.expansion * config.width, config.activation, rngs=rngs)
 
 
 def multi_head(config: Model, attention: Mechanism, rngs: nnx.Rngs) -> MultiHead:

@@ -65,6 +65,9 @@ class VisionTransformerConfig(Model):
     def tokens(self, context: int) -> int:
         return (self.image // self.patch) ** 2 + (self.pool == "class_token")
 
+    def inputs(self, context: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, self.image, self.image, self.channels), jnp.float32)
+
 
 class VisionTransformer(Network):
     """Computes in `dtype` on images of real numbers, about -1 to 1."""

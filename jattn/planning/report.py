@@ -3,6 +3,7 @@
 from typing import Any
 
 from jattn.planning import roofline
+from jattn.planning.chips import Topology
 from jattn.planning.plan import Plan
 
 BY = {
@@ -25,6 +26,8 @@ def text(plan: Plan) -> str:
         f"each device holds {_bytes(plan.parameters)} of parameters, {_bytes(plan.buffers)} of buffers and "
         f"{_bytes(plan.optimizer)} of the optimizer",
     ]
+    if plan.topology and plan.devices < (chips := Topology.of(plan.topology).count):
+        lines.insert(1, f"uses {plan.devices} of {chips} chips; --mesh.data -1 takes all")
     made = ""
     if plan.temporaries is not None:
         lines.append(f"the forward pass keeps {_bytes(plan.saved)} for the gradient")

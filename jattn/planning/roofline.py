@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattn.engines import ring, tiles, zigzag
+from jattn.layers.heads.gated_norm import GatedNorm
 from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import LinearAttention
@@ -170,7 +171,8 @@ class Weights(NamedTuple):
         """Those of a run."""
         model = run.model
         dims = model.projection.dims(model.width, model.heads, model.depth)
-        queries = dims.heads * (dims.key_width + dims.value_width)
+        gates = dims.heads * dims.value_width if isinstance(model.projection, GatedNorm) else 0
+        queries = dims.heads * (dims.key_width + dims.value_width) + gates
         keys = dims.key_heads * dims.key_width + dims.value_heads * dims.value_width
         attentions, sides = (3, 2) if isinstance(model, EncoderDecoderConfig) else (1, 1)
         layer = model.width * (attentions * (queries + keys) + sides * sum(_feed_forward(run)))
@@ -203,7 +205,8 @@ def _patches(run: Run) -> float:
 def _feed_forward(run: Run) -> tuple[float, ...]:
     """Outputs of the products of a feed-forward layer, for each feature of the stream, on average over the layers."""
     model = run.model
-    each = (model.width,) if model.feedforward == "fused" else (model.expansion * model.width,) * 2
+    hidden = model.expansion * model.width
+    each = {"fused": (model.width,), "full": (hidden,) * 2, "gated": (hidden,) * 3}[model.feedforward]
     return tuple(size * (model.depth - model.pruned) / max(1, model.depth) for size in each)
 
 

@@ -192,8 +192,9 @@ def weights(directory: Path, like: Variables) -> Variables:
             with contextlib.suppress(_Broken):
                 whole = _restore(reader, number, _unknown(directory, number)).state
                 found = {name: whole[name] for name in wanted if name in whole}
-                # what that run's objective learned is no weight of the model
+                # what that run's objective learned, and what was observed, is no array of the model
                 found.get("params", {}).pop(LEARNED, None)
+                found.get("buffers", {}).pop(state.OBSERVED, None)
                 if told := differs(found, wanted):
                     raise ValueError(
                         f"Run.init_from must name a run of the same model, got {told} in this run; choose that model."

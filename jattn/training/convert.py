@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jattn import catalogue
 from jattn.mechanisms import Layout, Mechanism, Split
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import LinearAttention
@@ -85,17 +84,17 @@ def linear(run: Run, feature: Feature) -> Run:
     return dataclasses.replace(run, model=model, steps=max(1, run.steps // SHARE), init_from=None)
 
 
-def convert(trained: Path, run: Run, directory: Path, *, distill: int = 0) -> Converted:
-    """Writes a directory from which `jattn.training.loop.resume(run, directory)` tunes what `trained` has reached.
+def convert(trained: Path, began: Run, run: Run, directory: Path, *, distill: int = 0) -> Converted:
+    """Writes a directory from which `jattn.training.loop.resume(run, directory)` tunes what `began` has reached.
 
-    `run` is what `linear` makes of the other directory's, perhaps with other options. Weights are those of the newest
-    checkpoint; what the new attention has of its own is fresh, but for LLN's deviations, which are measured. `distill`
-    counts the steps that first train its features, on the old attention's weights, in a run of their own under
-    `distillation` of the new directory; the same call goes on with one that was stopped. Raises ValueError where the
-    models do not fit, FileNotFoundError where nothing was trained.
+    `trained` is the directory of the run `began`, and `run` what `linear` makes of it, perhaps with other options.
+    Weights are those of the newest checkpoint; what the new attention has of its own is fresh, but for LLN's
+    deviations, which are measured. `distill` counts the steps that first train its features, on the old attention's
+    weights, in a run of their own under `distillation` of the new directory; the same call goes on with one that was
+    stopped. Raises ValueError where the models do not fit, FileNotFoundError where nothing was trained.
     """
     checks.whole("convert", "distill", distill, 0, "0 distills nothing")
-    began = dataclasses.replace(checkpoint.read_run(trained, catalogue.find), mesh=Mesh(data=1))
+    began = dataclasses.replace(began, mesh=Mesh(data=1))
     alone = dataclasses.replace(run, mesh=Mesh(data=1))
     # what is refused leaves no trace
     loop.check_empty(directory)
@@ -113,7 +112,7 @@ def convert(trained: Path, run: Run, directory: Path, *, distill: int = 0) -> Co
     place = directory / DISTILLATION
     if not (place / checkpoint.RUN_FILE).is_file():
         _begin(imitating, _renamed(imitating, held, found), place)
-    elif checkpoint.read_run(place, catalogue.find) != imitating:
+    elif (place / checkpoint.RUN_FILE).read_text(encoding="utf-8") != imitating.to_json():
         raise FileExistsError(
             f"A conversion goes on with its own distillation, got another run in {str(place)!r}; name a new directory."
         )

@@ -29,6 +29,7 @@ def fit(run: Run, directory: Path, *, workers: int = 0, events: Path | None = No
     first Ctrl-C saves and raises KeyboardInterrupt with the words that say how to go on.
     """
     directory = Path(directory)
+    run.objective.check(run.model, run.context)
     with hosts.together():
         check_empty(directory)
     # both parts are read, and the model is made, before anything is written: what is refused leaves no trace
@@ -141,7 +142,7 @@ class Training:
             with hosts.together():
                 found = checkpoint.weights(Path(self.run.init_from), like)
             found = jax.tree.map(sharding.put, found, jax.tree.map(lambda array: array.sharding, like))
-            fresh = fresh._replace(params=fresh.params | found.params, buffers=found.buffers)
+            fresh = fresh._replace(params=fresh.params | found.params, buffers=fresh.buffers | found.buffers)
         # what model, objective and source would refuse of one another
         outline = self.run.source.outline(self.run.context)
         batch = {name: jax.ShapeDtypeStruct((self.run.batch, *x.shape), x.dtype) for name, x in outline.items()}

@@ -107,8 +107,9 @@ def heads_figure(rows: list[dict[str, Any]], context: int) -> Figure | None:
     for line in heads * np.arange(1, layers) if layers <= PARTED else ():
         over_training.axhline(line, color="white", linewidth=1)
     figure.colorbar(drawn, ax=over_training, label="entropy (nats)", pad=0.01)
-    bands = np.bincount(np.asarray(entropy_bands(jnp.asarray(means[:, -1]))), minlength=len(BANDS))
-    bars = after.bar(BANDS, bands / bands.sum())
+    # what is no number is in none
+    bands = np.bincount(np.asarray(entropy_bands(jnp.asarray(means[:, -1]))), minlength=len(BANDS))[: len(BANDS)]
+    bars = after.bar(BANDS, bands / max(1, bands.sum()))
     after.bar_label(bars, [str(n) for n in bands])
     after.set(ylabel="share of heads at the end", ylim=(0, 1.05), xlabel="quarter of the largest")
     after.tick_params(axis="x", rotation=30)

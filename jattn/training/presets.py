@@ -3,19 +3,23 @@
 Source: Jha, Reagen, "Entropy-Guided Attention for Private LLMs", 2025, arXiv:2501.03489, table 2 and section 4 (what
 each block keeps: softmax SM, layer norm LN, GELU G, ReLU R, scaled ScFFN or fused ScFuFFN feed-forward layers,
 temperatures SM(t), entropy regularization EReg); Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021,
-arXiv:2010.11929, tables 1 and 3 (ViT-B/16 on ImageNet); Choromanski et al., "Rethinking Attention with Performers",
-ICLR 2021, arXiv:2009.14794, figure 5 and appendix A.2 (Performer on PG-19).
+arXiv:2010.11929, tables 1 and 3 (ViT-B/16 on ImageNet); Qin et al., "Scaling TransNormer to 175 Billion Parameters",
+2023, arXiv:2307.14995 (TransNormerLLM); Choromanski et al., "Rethinking Attention with Performers", ICLR 2021,
+arXiv:2009.14794, figure 5 and appendix A.2 (Performer on PG-19).
 """
 
 import dataclasses
 import difflib
 import re
 
+from jattn.layers.heads.gated_norm import GatedNorm
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import LinearAttention
 from jattn.models.decoder import DecoderConfig
 from jattn.models.vision_transformer import VisionTransformerConfig
+from jattn.parts.decays.lightning import Lightning
 from jattn.parts.features.favor import Favor
+from jattn.parts.features.swish import Swish
 from jattn.parts.masks.causal import Causal
 from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores.temperature import Temperature
@@ -83,6 +87,17 @@ PRESETS = {
         dtype="bfloat16",
         remat="block",
     ),
+    # blocks of TransNormerLLM, in the size of the default: decay takes the place of positions
+    "transnormer": Run(
+        model=DecoderConfig(
+            attention=LinearAttention(Swish(), Lightning(depth=4)),
+            projection=GatedNorm(),
+            norm="simple_rms",
+            feedforward="gated",
+            activation="identity",
+            expansion=3,
+        ),
+    ),
     # the Performer of that paper on PG-19, without dropout and with rotary positions: on a TPU slice. Steps, batch and
     # context are ours, and pieces are prepared by who trains: rows of tokens below 32,768
     "performer-pg19": Run(
@@ -142,7 +157,7 @@ PRESETS |= ENTROPY_GUIDED
 def preset(name: str) -> Run:
     """The run of that name."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, 3, 0.4) or list(PRESETS)
-        known = ", ".join(PRESETS)
-        raise ValueError(f"A preset must be one of {known}, got {name!r}; did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(name, PRESETS, 3, 0.4)
+        cure = f"did you mean {' or '.join(near)}?" if near else "take one of these."
+        raise ValueError(f"A preset must be one of {', '.join(PRESETS)}, got {name!r}; {cure}")
     return PRESETS[name]

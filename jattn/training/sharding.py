@@ -68,9 +68,13 @@ class Mesh:
         fixed = math.prod(size for size in sizes.values() if size != -1)
         if count % fixed:
             words = ", ".join(f"--mesh.{name} {size}" for name, size in sizes.items())
+            cure = "-1 for one axis takes those that the others leave"
+            if count == 1:
+                flag = f"--xla_force_host_platform_device_count={fixed}"
+                cure = f"leave them out, or simulate {fixed} by XLA_FLAGS={flag}"
             raise ValueError(
                 f"A mesh's sizes must multiply to a number that divides the {count} devices at hand, got {words}; "
-                f"-1 for one axis takes those that the others leave."
+                f"{cure}."
             )
         return {name: count // fixed if size == -1 else size for name, size in sizes.items()}
 

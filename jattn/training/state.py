@@ -20,6 +20,8 @@ from jattn.training.run import Run
 
 # what the seed's key is folded with: streams for fresh params, for the steps, and for what the objective learns
 FRESH, STEPS, OBJECTIVE = 0, 1, 2
+# where the buffers of a run hold what the parts of its model observed in the step before, beside the model's own
+OBSERVED = "observed"
 
 
 class TrainState(NamedTuple):
@@ -55,13 +57,37 @@ def with_objective(run: Run, params: dict) -> dict:
 
 
 def of_model(variables: Variables) -> Variables:
-    """Without what the objective learns."""
-    return variables._replace(params={name: x for name, x in variables.params.items() if name != LEARNED})
+    """Without what the objective learns, and what was observed."""
+    params, buffers = (
+        {name: x for name, x in tree.items() if name != other}
+        for tree, other in zip(variables, (LEARNED, OBSERVED), strict=True)
+    )
+    return Variables(params, buffers)
+
+
+@functools.cache
+def _observing(run: Run) -> dict:
+    """The shape and dtype of what the parts of the model observe in a step; empty where none does."""
+    made = jax.eval_shape(lambda: variables(network(run)))
+    # nothing could be renewed
+    if not jax.tree.leaves(made.buffers):
+        return {}
+    made = made._replace(params=jax.eval_shape(lambda: with_objective(run, {})) | made.params)
+    size = run.batch // run.accumulate
+    outline = run.source.outline(run.context)
+    batch = {name: jax.ShapeDtypeStruct((size, *x.shape), x.dtype) for name, x in outline.items()}
+
+    def stats(variables: Variables, batch: dict) -> Any:
+        return run.objective(forward(run), variables, batch, key(run, STEPS))[1]["stats"].observed
+
+    return jax.eval_shape(stats, made, batch)
 
 
 def _made(run: Run) -> TrainState:
     params, buffers = variables(network(run))
     params = with_objective(run, params)
+    if seen := _observing(run):
+        buffers = buffers | {OBSERVED: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), seen)}
     optimizer_state = run.optimizer.transformation(run.steps).init(params)
     return TrainState(params, buffers, optimizer_state, jnp.zeros((), jnp.int32))
 
@@ -112,7 +138,9 @@ def _names(run: Run) -> tuple[dict, dict]:
     _, *kinds = nnx.split(nnx.eval_shape(lambda: network(run)), nnx.Param, Buffer)
     params, buffers = map(named, kinds)
     own = jax.eval_shape(lambda: with_objective(run, {}))
-    return params | jax.tree.map(lambda leaf: (None,) * leaf.ndim, own), buffers
+    seen = {OBSERVED: _observing(run)} if _observing(run) else {}
+    own, seen = (jax.tree.map(lambda leaf: (None,) * leaf.ndim, tree) for tree in (own, seen))
+    return params | own, buffers | seen
 
 
 def forward(run: Run) -> Forward:
@@ -126,12 +154,12 @@ def forward(run: Run) -> Forward:
 
 
 def refreshed(run: Run) -> Callable[[Variables, Array, Array], dict]:
-    """The model's buffers after one optimizer step, from its variables, a key and the step's number."""
+    """The model's buffers after one optimizer step, from the run's variables, a key and the step's number."""
     graph = _graph(run)
 
     def apply(variables: Variables, rng: Array, step: Int[Array, ""]) -> dict:
         model = nnx.merge(graph, *of_model(variables))
-        return nnx.to_pure_dict(model.refreshed({}, rng, step))
+        return nnx.to_pure_dict(model.refreshed(variables.buffers.get(OBSERVED, {}), rng, step))
 
     return apply
 

@@ -29,6 +29,7 @@ class Pass(NamedTuple):
 
     loss: Float[Array, ""]
     entropy: Float[Array, "l h"] | None
+    observed: dict
     gradients: dict
 
 
@@ -51,7 +52,7 @@ def gradients(run: Run) -> Callable[[Variables, dict[str, Int[Array, "b n"]], Ar
             return run.objective(forward, variables._replace(params=params), batch, rng)
 
         (loss, terms), found = jax.value_and_grad(loss_of, has_aux=True)(variables.params)
-        return Pass(loss, mean_entropy(terms["stats"]), found)
+        return Pass(loss, mean_entropy(terms["stats"]), terms["stats"].observed, found)
 
     def pieces(variables: Variables, batch: dict[str, Int[Array, "b n"]], rng: Array) -> Pass:
         count = run.accumulate
@@ -59,13 +60,14 @@ def gradients(run: Run) -> Callable[[Variables, dict[str, Int[Array, "b n"]], Ar
         cut = jax.tree.map(lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1), batch)
 
         def piece(total: dict, given: tuple[dict[str, Int[Array, "b n"]], Array]) -> tuple[dict, tuple]:
-            loss, entropy, found = whole(variables, *given)
-            return jax.tree.map(jnp.add, total, found), (loss, entropy)
+            *shown, found = whole(variables, *given)
+            return jax.tree.map(jnp.add, total, found), tuple(shown)
 
         nothing = jax.tree.map(jnp.zeros_like, variables.params)
         total, shown = jax.lax.scan(piece, nothing, (cut, jax.random.split(rng, count)))
-        loss, entropy = jax.tree.map(lambda x: x.mean(0), shown)
-        return Pass(loss, entropy, jax.tree.map(lambda x: x / count, total))
+        loss, entropy = jax.tree.map(lambda x: x.mean(0), shown[:2])
+        observed = jax.tree.map(lambda x: x.sum(0), shown[2])
+        return Pass(loss, entropy, observed, jax.tree.map(lambda x: x / count, total))
 
     return whole if run.accumulate == 1 else pieces
 
@@ -90,7 +92,9 @@ def training_step(run: Run) -> Step:
         refresh_key, forward_key = jax.random.split(jax.random.fold_in(state.key(run, state.STEPS), before.step))
         buffers = refresh(Variables(before.params, before.buffers), refresh_key, before.step)
 
-        loss, entropy, found = passed(Variables(before.params, buffers), batch, forward_key)
+        loss, entropy, observed, found = passed(Variables(before.params, buffers), batch, forward_key)
+        if state.OBSERVED in before.buffers:
+            buffers = buffers | {state.OBSERVED: observed}
         updates, optimizer_state = optimizer.update(found, before.optimizer_state, before.params)
         params = optax.apply_updates(before.params, updates)
         metrics = Metrics(loss, optax.tree.norm(found), learning_rate(before.step), entropy)

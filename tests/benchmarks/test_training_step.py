@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jattn.benchmarks import training_step
-from jattn.benchmarks.training_step import COMPILED, EAGER, OURS, SMOKE, TINY
+from jattn.benchmarks.training_step import COMPILED, EAGER, OURS, SIGMA, SMOKE, TINY
 
 
 def _tokens():
@@ -26,8 +26,9 @@ def test_a_peer_that_does_not_run_is_a_row_without_times_and_the_others_are_meas
 
     monkeypatch.setattr(training_step, "peer", peer)
     monkeypatch.setattr(training_step, "ours", lambda run, tokens: (lambda: 0.0, 7))
-    eager, ours, broken = training_step.measure(SMOKE._replace(peers=(EAGER, COMPILED)))
+    eager, ours, broken, *alone = training_step.measure(SMOKE._replace(peers=(EAGER, COMPILED)))
     assert (eager.contender, ours.contender, broken.contender) == (EAGER, OURS, COMPILED)
+    assert [(row.contender, row.peer) for row in alone] == [(OURS, OURS), (SIGMA, OURS)]
     assert broken.milliseconds is None and broken.note == "does not run here: no compiler"
     assert ours.temporary_bytes == 7 and ours.ratio.low > 0 and "first step after" in ours.note
 

@@ -1,6 +1,7 @@
 """`jattn cost`."""
 
 import json
+import math
 
 from jattn import cli
 
@@ -27,7 +28,22 @@ def test_a_trained_run_is_counted(trained, capsys):
     assert cli.main(["cost", "--dir", str(trained)]) == 0
     shown = capsys.readouterr().out
     # its weights are sparsemax: no softmax
-    assert "on one text of 8 tokens" in shown and "softmax" not in shown
+    assert "on one example of 8 tokens" in shown and "softmax" not in shown
+
+
+def test_every_model_is_counted(tmp_path, capsys):
+    file = tmp_path / "cost.json"
+    for options, said, softmaxes in (
+        (("--preset", "digits"), "4 blocks of width 64 on one example of 17 tokens", 4 * 4 * 17 * 17),
+        (("--model", "encoder", *SMALL), "2 blocks of width 16 on one example of 8 tokens", 2 * 2 * 8 * 8),
+        (("--model", "encoder_decoder", *SMALL), "of width 16 on one example of 8 tokens on each side", 12 * 8 * 8),
+    ):
+        assert cli.main(["cost", *options, "--json", str(file)]) == 0
+        held, shown = json.loads(file.read_text(encoding="utf-8")), capsys.readouterr().out
+        calls = [call for call in held["blocks"]["calls"] if call["kind"] == "softmax"]
+        assert sum(call["calls"] * math.prod(call["shape"]) for call in calls) == softmaxes
+        # the formula is of decoders
+        assert said in shown and "paper" not in held and "formula" not in shown
 
 
 def test_bad_input_is_one_sentence(refused, trained):

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
-from jattn import cli
+from jattn import catalogue, cli
 from jattn.cli import guard
-from jattn.training import lock, loop
+from jattn.training import checkpoint, lock, loop, state
 from jattn.training.sources.dataset import Dataset
 
 
@@ -161,6 +162,32 @@ def test_linear_attention_goes_on_to_the_bit_and_on_a_context_axis(words, buffer
     command = [sys.executable, "-c", LINEAR, str(tmp_path), *OPTIONS, *words.split(), "--text", str(text)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.stdout.splitlines()[-1:] == [buffers], done.stderr
+def kept(directory):
+    """The deviations that a run has reached, one of queries and one of keys, and what its last step measured."""
+    run = checkpoint.read_run(directory, catalogue.find)
+    buffers = checkpoint.load(directory, run).state.buffers
+    assert set(buffers) == {"stack", state.OBSERVED}
+    return [np.asarray(x) for x in jax.tree.leaves(buffers)]
+
+
+@pytest.mark.slow
+def test_deviations_of_log_normal_attention_change_in_training_alone(text, tiny, tmp_path, capsysbinary):
+    parts = "--steps 3 --model.depth 1 --model.attention linear_attention --model.attention.feature log_normal".split()
+    assert cli.main(["train", *tiny, *parts, "--dir", str(home := tmp_path / "run"), "--text", str(text)]) == 0
+    reached = kept(home)
+    assert [x.shape[-1] for x in reached] == [3, 3, 1, 1] and not any((x == 1).all() for x in reached)
+    capsysbinary.readouterr()
+    for words in (["eval"], ["sample", "--prompt", "the ", "--count", "5"]):
+        shown = [(cli.main([*words, "--dir", str(home)]), capsysbinary.readouterr().out)[1] for _ in range(2)]
+        assert shown[0] == shown[1]
+    # cut off and gone on with, it measures and keeps the same to the bit
+    shutil.copytree(home, begun := tmp_path / "begun")
+    shutil.rmtree(begun / "checkpoints" / "3")
+    before = kept(begun)
+    assert all((one != other).all() for one, other in zip(before[2:], reached[2:], strict=True))
+    assert cli.main(["train", "--resume", str(begun)]) == 0
+    jax.tree.map(np.testing.assert_array_equal, kept(begun), reached)
+    assert cli.main(["train", *tiny, *parts, "--dir", str(tmp_path / "more"), "--init-from", str(home)]) == 0
 
 
 @pytest.fixture
@@ -208,6 +235,8 @@ def test_a_checkpoint_that_is_cut_off_gives_way_and_that_is_said(trained, begun,
         (["--resume", "torn"], "must be the JSON that training wrote"),
         (["--resume", "unwhole"], "must hold a whole checkpoint, got none among the steps [1]"),
         (["--dir", "/sys/none"], "must be one that can be made, got '/sys/none'"),
+        (["--model", "encoder"], "EncoderConfig.attention with rows that see later ones; use --model.att"),
+        (["--model.attention", "attention"], "DecoderConfig.attention with rows that see later ones; use --model.att"),
         (["--init-from", "none"], "must name a run's directory with checkpoints, got"),
         (["--init-from", "begun", "--model.width", "10"], "float32[256, 8] there and float32[256, 10] in this run"),
         (["--init-from", "unwhole", "--model.width", "8"], "must name a run with a whole checkpoint"),

@@ -10,7 +10,7 @@ import pytest
 from flax import linen, nnx
 
 import jattn
-from jattn import Attended, Attention, Dims, Layout, Stats, Variables
+from jattn import Attended, Attention, AugmentedLinear, Dims, Layout, LogNormalDiagonal, Stats, Variables
 from jattn.decays import Retention
 from jattn.masks import Causal, Prefix, Window
 from jattn.parts.masks import Mask
@@ -86,6 +86,12 @@ def linear():
     return call, (QUERY, KEY, VALUE)
 
 
+def delta():
+    """`delta_attention`, its state too."""
+    shares = shape(BATCH, TOKENS, 2, dtype=jnp.float32)
+    return lambda q, k, v, beta: jattn.delta_attention(q, k, v, beta), (QUERY, KEY, VALUE, shares)
+
+
 def drop_in(**options):
     def call(query, key, value, bias):
         return jattn.dot_product_attention(query, key, value, bias, **options)
@@ -151,6 +157,8 @@ CASES = {
     "attend, functions": lambda: attending(
         Attention(score=lambda s, b, h, q, k: s * jnp.cos(q - k), mask=lambda b, h, q, k: (q - k) % 3 == h)
     ),
+    "attend, linear and diagonal": lambda: attending(LogNormalDiagonal(mixing="scale")),
+    "attend, linear and convolution": lambda: attending(AugmentedLinear()),
     "attend, state": decoding,
     "dot_product_attention": lambda: drop_in(
         is_causal=True, mask=Prefix(4) | Window(100), key_value_seq_lengths=lengths, return_residual=True
@@ -166,6 +174,7 @@ CASES = {
         (shape(2, BATCH, TOKENS, HEADS, dtype=jnp.float32), shape(2, HEADS, dtype=jnp.float32)),
     ),
     "linear_attention": linear,
+    "delta_attention": delta,
     "performer_attention": lambda: (
         lambda q, k, v: jattn.performer_attention(q, k, v, jax.random.key(0)),
         (QUERY, KEY, VALUE),

@@ -11,6 +11,7 @@ from jattn.mechanisms.attention import Attention
 from jattn.part import Place, Side, Span, Tile
 from jattn.parts.masks import Full, Mask
 from jattn.parts.masks.apart import Apart
+from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.dilated import Dilated
 from jattn.parts.masks.prefix import Prefix
@@ -34,6 +35,7 @@ MASKS = [mask() for mask in parts_of(Mask)] + [
     Causal() & (Window(left=5) | Prefix(2)),
     Dilated(step=(1, 2, 3, 7)),
     Apart(sink=2, length=5, count=3),
+    Causal() & BlockDiagonal(5),
     ~(Causal() & Window(left=(1, 2, 3, 4))),
 ]
 every_mask = pytest.mark.parametrize("mask", MASKS, ids=repr)

@@ -8,8 +8,8 @@ from flax import nnx
 
 from jattn import catalogue
 from jattn.layers.buffers import Buffer, arrays
+from jattn.layers.kernels import kernels
 from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam
-from jattn.layers.reparametrized import kernels
 from jattn.models import Model
 from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
@@ -25,7 +25,8 @@ READ = {
     EncoderConfig: (jnp.asarray(TOKENS), 1),
     EncoderDecoderConfig: (Sequences(jnp.asarray(TOKENS), jnp.asarray(TOKENS)), 10 * 2 + 1),
     VisionTransformerConfig: (jnp.asarray(IMAGES), 2),
-    BagConfig: (jnp.ones((2, 5, 64)), 2),
+    # three of them the pool's
+    BagConfig: (jnp.ones((2, 5, 64)), 5),
 }
 
 
@@ -46,7 +47,7 @@ def test_every_map_is_converted_with_norms_or_without(kind):
     norm, place = ("none", "before") if kind in (DecoderConfig, VisionTransformerConfig) else ("layer", "after")
     model = built(kind, reparametrization=SigmaReparam(), norm=norm, norm_place=place)
     gains = sum(np.size(leaf) for leaf in jax.tree.leaves(arrays(model.kernels.beside).params))
-    converted = sum(len(each[...]) if "repeat" in path else 1 for path, each in kernels(model).items())
+    converted = sum(len(each.variable[...]) if "repeat" in path else 1 for path, each in kernels(model).items())
     assert gains == converted == 6 * 2 + more
     graphdef, arrays_ = nnx.split(model)
     assert jnp.isfinite(jax.jit(lambda arrays_: nnx.merge(graphdef, arrays_)(inputs).logits)(arrays_)).all()

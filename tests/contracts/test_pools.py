@@ -36,6 +36,12 @@ def test_rows_are_means_by_weights_that_sum_to_one(pool, float64):  # noqa: F811
 
 
 @every_pool
+def test_params_that_are_matrices_are_kernels(pool):
+    made = pool().init(jax.random.key(0), Dims(1, 1, 1, 1, 1, model_width=WIDTH)).params
+    assert set(pool.kernels) == {name for name, param in made.items() if param.ndim == 2}
+
+
+@every_pool
 def test_order_moves_the_weights_alone(pool, float64):  # noqa: F811
     order = np.random.default_rng(1).permutation(TOKENS)
     found, moved = pooled(pool, X), pooled(pool, X[order])

@@ -36,6 +36,14 @@ def test_what_has_no_price_is_unknown_and_not_zero():
     assert not bill(CALLS[:2], 1, protocol(Measured("softmax", (8,), 80, 7))).complete
 
 
+def test_it_is_shown_in_a_line():
+    made = bill(CALLS, 1, protocol(Measured("softmax", (8,), 80, 7)))
+    assert repr(made) == (
+        "Bill(MADE, 2 parties: one party sends 1,920 bytes in 21 messages; unknown: 20 relu, 1 loops of unknown length)"
+    )
+    assert repr(bill((), 0, protocol())) == "Bill(MADE, 2 parties: one party sends 0 bytes in 0 messages)"
+
+
 def test_time_is_messages_by_round_trips_and_bytes_by_bandwidth():
     made = bill(CALLS, 0, protocol(Measured("softmax", (8,), 80, 7)))
     assert made.seconds(round_trip=0.5, bandwidth=100) == 21 * 0.5 + 1920 / 100

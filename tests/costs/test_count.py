@@ -191,6 +191,13 @@ def test_what_a_function_closes_over_is_public():
     assert calls(lambda x: x @ weight, shape(2, 3)) == {("product", PUBLIC, (1, 2, 3, 4)): 1}
 
 
+def test_what_is_no_function_and_no_array_is_refused():
+    with pytest.raises(TypeError, match="A cost is that of a function, got 3; give it first"):
+        cost(3, shape(3))
+    with pytest.raises(TypeError, match="got 'a' among the arguments; close over"):
+        cost(jnp.add, "a", shape(3))
+
+
 @pytest.mark.parametrize("who", [{"public": (2,)}, {"owned": (-1,)}, {"public": (0,), "owned": (0,)}])
 def test_wrong_numbers_of_arguments_are_refused(who):
     with pytest.raises(ValueError, match="takes numbers of arguments below 2, each once, got .*; count from 0"):

@@ -34,6 +34,13 @@ def test_guards_are_followed_where_a_public_mask_decides():
     assert behind(lambda x: jnp.broadcast_to(jnp.where(x > 0, x, 1)[:, None], (3, 4)), (3,)) == ((0, None), (3,))
 
 
+def test_a_sum_with_nothing_is_looked_through():
+    assert behind(lambda x: x.T - jnp.zeros((4, 1)), (3, 4)) == ((1, 0), (3, 4))
+    assert behind(lambda x: 0 + x.T, (3, 4)) == ((1, 0), (3, 4))
+    # the other way round it is another number
+    assert behind(lambda x: 0 - x.T, (3, 4)) == ((0, 1), (4, 3))
+
+
 def test_secrets_are_those_of_what_is_read():
     outputs = made(lambda a, b, c: (a + 1, b * a, b + c), (3,), (3,), (3,), secret=[PUBLIC, OWNED, SHARED]).outputs
     assert [value.secret for value in outputs] == [PUBLIC, OWNED, SHARED]

@@ -12,7 +12,8 @@ def test_feed_forward_layers_by_hand():
     # up 4 x 16 and down 16 x 4: 64 products each, two operations a product, 5 tokens, 3 layers
     assert paper.feed_forward_flops(DecoderConfig(**CONFIG), 5) == 3 * 5 * 2 * (64 + 64)
     assert paper.feed_forward_flops(DecoderConfig(**CONFIG, pruned=1), 5) == 2 * 5 * 2 * (64 + 64)
-    assert paper.feed_forward_flops(DecoderConfig(**CONFIG, feedforward="fused"), 5) == 3 * 5 * 2 * 16
+    fused = DecoderConfig(**CONFIG, feedforward="fused", activation="identity")
+    assert paper.feed_forward_flops(fused, 5) == 3 * 5 * 2 * 16
     assert paper.feed_forward_flops(DecoderConfig(**CONFIG, expansion=2), 5) == 3 * 5 * 2 * (32 + 32)
 
 

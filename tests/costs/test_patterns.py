@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
 
 import jattn
@@ -119,8 +120,14 @@ def rms_norm(x):
     return x * lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-5)
 
 
+# centers at 0 before it divides
+of_flax = nnx.RMSNorm(8, use_scale=False, use_fast_variance=False, rngs=nnx.Rngs(0))
+
+
 @pytest.mark.parametrize(
-    "function, kind", [(layer_norm, "layer_norm"), (by_root, "layer_norm"), (rms_norm, "rms_norm")]
+    "function, kind",
+    [(layer_norm, "layer_norm"), (by_root, "layer_norm"), (rms_norm, "rms_norm"), (of_flax, "rms_norm")],
+    ids=["layer", "by root", "rms", "of Flax"],
 )
 def test_norms_are_found(function, kind):
     assert found(function, (2, 3, 8)) == {kind: {(3, 8): 2}}

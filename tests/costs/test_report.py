@@ -39,6 +39,8 @@ def test_a_bill_names_what_it_leaves_out():
     # 505 bytes a row and 192 an entry, 8 rows of 4
     assert "softmax: 10.18 kB in 79 messages, 1 calls" in shown
     assert "sort: no price, 32 entries, unknown" in shown
+    # and 512 for the products: opened 8 bytes x 4 x (8 + 4), cut 4 bytes x 8 x 4
+    assert "one party sends 10.70 kB in 81 messages, all 2 together 21.39 kB in 162, without what is unknown" in shown
     assert shown.splitlines()[-1].startswith("modelled, not measured: ") and "without what is unknown" in shown
 
 

@@ -12,10 +12,11 @@ from jattn.benchmarks.turns import temporary_bytes
 from jattn.engines import prefix
 from jattn.engines.prefix import Rule
 from jattn.part import Dims, Place, Side, part
-from jattn.parts.decays import Decay
+from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.decays.retention import Retention
 from jattn.parts.features import Feature
 from jattn.parts.features.elu import Elu
+from jattn.parts.features.mixed_chunk import MixedChunk
 from tests.support import assert_close, cast, float64, largest_intermediate  # noqa: F401
 
 CHUNK, TOKENS, FEWER = 16, 53, 29
@@ -89,9 +90,10 @@ CASES = {
     "raw, fewer keys": Case(Rule(Raw(), Retention()), keys=FEWER),
     "fine": Case(Rule(Raw(), Fine()), segments=runs(TOKENS)),
     "full, fewer keys": Case(Rule(Exponential(floor=0.1), order="full"), keys=FEWER),
+    "blocks": Case(Rule(MixedChunk(CHUNK)), heads=(2, 1)),
 }
-# what no other case has: gates and floors, a factor for each row, one sum for all rows
-USUAL = {"floor, gated", "raw, fewer keys", "full, fewer keys"}
+# what no other case has: gates and floors, a factor for each row, one sum for all rows, other weights in a block
+USUAL = {"floor, gated", "raw, fewer keys", "full, fewer keys", "blocks"}
 every_case = pytest.mark.parametrize(
     "name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 )
@@ -200,12 +202,16 @@ def explicit(case, data):
         top = jnp.where(jnp.asarray(seen)[..., None, None], logs, -jnp.inf).max((1, 3), keepdims=True)
         logs -= jnp.where(jnp.isfinite(top), top, 0)
     heard = held[None] * jnp.exp(logs) + feature.floor * jnp.exp(left)
-    weights = jnp.einsum("ihf,ijhf->ijh", asked + feature.floor, heard) * seen[..., None]
+    weights = jnp.einsum("ihf,ijhf->ijh", asked + feature.floor, heard)
+    if feature.block:
+        one = i // feature.block == j // feature.block
+        weights = jnp.where(one, jnp.maximum(weights, 0) ** 2, weights)
+    weights *= seen[..., None]
     out = jnp.einsum("ijh,jhe->ihe", weights, value)
     if feature.normalized:
         total = weights.sum(1)[..., None]
         return jnp.where(total == 0, 0, out / jnp.where(total == 0, 1, total)), seen.sum(-1)
-    return out * jnp.exp(reading)[..., None], seen.sum(-1)
+    return out if reading is None else out * jnp.exp(reading)[..., None], seen.sum(-1)
 
 
 @functools.partial(jax.jit, static_argnames="name")
@@ -228,7 +234,8 @@ def everything(data, *, name):
     forms = {"explicit": functools.partial(explicit, case), "chunked": lambda data: read(chunked(case, data)[0])}
     if case.queries == case.keys:
         forms["quadratic"] = lambda data: read(quadratic(case, data))
-        forms["single"] = lambda data: read(one_by_one(case, data))
+        if not case.rule.feature.block:
+            forms["single"] = lambda data: read(one_by_one(case, data))
     return {name: of(form) for name, form in forms.items()}
 
 
@@ -356,4 +363,10 @@ def test_refusals():
         Rule(Elu(), Retention(), "full")
     case = CASES["elu"]._replace(rule=Rule(Elu(), order="full"))
     with pytest.raises(ValueError, match="carries one sum for all rows, got segments"):
+        chunked(case, drawn(case))
+    for decay, order in ((Retention(), "causal"), (Undecayed(), "full")):
+        with pytest.raises(ValueError, match="A feature in blocks of 64 tokens has an order and forgets nothing, got"):
+            Rule(MixedChunk(), decay, order)
+    case = CASES["blocks"]._replace(segments=runs(TOKENS))
+    with pytest.raises(ValueError, match="in blocks of 16 tokens counts them from the first, got segments"):
         chunked(case, drawn(case))

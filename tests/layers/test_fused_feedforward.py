@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from jattn.layers.feedforward import FeedForward
-from jattn.layers.fused_feedforward import FusedFeedForward
+from jattn.layers.fused_feedforward import FusedFeedForward, fuse_feed_forward
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 16))
 
@@ -25,3 +25,9 @@ def test_a_fresh_layer_adds_nothing():
 def test_an_activation_is_refused():
     with pytest.raises(ValueError, match="nothing stands between its kernels, got 'gelu'; train it"):
         FusedFeedForward.of(FeedForward(16, 24, "gelu", rngs=nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize("shape", [(20, 16), (24, 8), (24,)], ids=str)
+def test_kernels_that_do_not_follow_are_refused(shape):
+    with pytest.raises(ValueError, match=r"leads up from a width and the other back down to it, got shapes \(16, 24\)"):
+        fuse_feed_forward(jax.numpy.ones((16, 24)), jax.numpy.ones(shape))

@@ -23,7 +23,18 @@ def test_layer_norm_is_the_paper():
     np.testing.assert_allclose(y, (X - X.mean(-1, keepdims=True)) / np.sqrt(X.var(-1, keepdims=True) + 1e-6), atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["rms", "layer"])
+def test_simple_rms_norm_learns_nothing_and_hears_no_scale():
+    norm = Norm("simple_rms", 16, rngs=nnx.Rngs(0))
+    assert not jax.tree.leaves(nnx.state(norm))
+    y = norm(X)
+    # of length sqrt(16), but for the epsilon beside a mean square of about 10
+    np.testing.assert_allclose(np.linalg.norm(y, axis=-1), 4, rtol=1e-6)
+    np.testing.assert_allclose(norm(1000 * X), y, rtol=1e-6)
+    np.testing.assert_allclose(y, 4 * X / np.linalg.norm(X, axis=-1, keepdims=True), rtol=1e-6)
+    assert not norm(jnp.zeros((1, 16))).any()
+
+
+@pytest.mark.parametrize("kind", ["rms", "layer", "simple_rms"])
 def test_bfloat16_has_float32_statistics(kind):
     norm, x = Norm(kind, 16, rngs=nnx.Rngs(0)), X.astype(jnp.bfloat16)
     y = norm(x)

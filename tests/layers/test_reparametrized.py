@@ -10,11 +10,12 @@ import pytest
 from flax import nnx
 
 from jattn.layers.buffers import Buffer, arrays
+from jattn.layers.kernels import kernels
 from jattn.layers.reparametrizations.plain import Plain
 from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam
 from jattn.layers.reparametrizations.spectral_norm import SpectralNorm
 from jattn.layers.reparametrizations.weight_norm import WeightNorm
-from jattn.layers.reparametrized import Reparametrized, kernels
+from jattn.layers.reparametrized import Reparametrized
 from jattn.models.decoder import Decoder, DecoderConfig
 
 TOKENS = jnp.arange(14).reshape(2, 7)
@@ -36,7 +37,7 @@ class Convolving(nnx.Module):
 
 def norms(model):
     """The spectral norm of every kernel, one for each layer."""
-    found = {"/".join(map(str, path)): np.asarray(each[...]) for path, each in kernels(model).items()}
+    found = {"/".join(map(str, path)): np.asarray(each.variable[...]) for path, each in kernels(model).items()}
     lead = {name: len(w) if "repeat" in name else 1 for name, w in found.items()}
     return {name: np.linalg.norm(w.reshape(lead[name], -1, w.shape[-1]), 2, (1, 2)) for name, w in found.items()}
 
@@ -62,6 +63,16 @@ def test_layers_of_flax_convolutions_too():
     chex.assert_trees_all_close(beside.applied(model)(TOKENS % 11), before, rtol=1e-5, atol=1e-5)
     one = Reparametrized(model, SigmaReparam(), rngs=nnx.Rngs(1)).applied(model)
     np.testing.assert_allclose(np.concatenate(list(norms(one).values())), 1, rtol=1e-5)
+
+
+def test_many_heads_are_one_map():
+    model = nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0))
+    made = Reparametrized(model, SigmaReparam(), rngs=nnx.Rngs(1)).applied(model)
+    # (features, heads, width) to queries, keys and values, (heads, width, features) out of them
+    for name, sizes in (("query", (8, 8)), ("key", (8, 8)), ("value", (8, 8)), ("out", (8, 8))):
+        kernel = getattr(made, name).kernel[...]
+        assert kernel.ndim == 3
+        np.testing.assert_allclose(np.linalg.norm(kernel.reshape(sizes), 2), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("joint", "count"), [("none", 13), ("qk", 11), ("qkv", 9)])
@@ -120,7 +131,7 @@ def test_a_hundred_layers_without_norms_are_finite():
 def test_bfloat16_activations_read_kernels_of_float32():
     model = Decoder(SMALL, rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
     made = norms(model.folded())
-    assert all(each[...].dtype == jnp.float32 for each in kernels(model.folded()).values())
+    assert all(each.variable[...].dtype == jnp.float32 for each in kernels(model.folded()).values())
     np.testing.assert_allclose(np.concatenate(list(made.values())), 1, rtol=1e-3)
     assert jnp.isfinite(model(TOKENS).logits).all()
 
@@ -133,7 +144,8 @@ def test_feed_forward_layers_alone(how):
     )
     held = jax.tree_util.tree_leaves_with_path(tuple(arrays(model.kernels.beside)))
     assert len(held) == 2 and all("feedforward" in jax.tree_util.keystr(path) for path, _ in held)
-    changed = {path[-1] for path, each in kernels(model).items() if (each[...] != kernels(plain)[path][...]).any()}
+    found, before = ({path: each.variable[...] for path, each in kernels(one).items()} for one in (model, plain))
+    changed = {path[-1] for path, each in found.items() if (each != before[path]).any()}
     # the one that would start at 0
     assert changed == {"down"}
     found = norms(model.folded())["stack/repeat/0/feedforward/up"]

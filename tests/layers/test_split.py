@@ -14,6 +14,7 @@ from jattn.layers.flow import Flow
 from jattn.layers.split import attend
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.delta import DeltaAttention
 from jattn.part import Rng, Variables
 
 NOTHING = Variables({}, {})
@@ -21,10 +22,10 @@ AXES = Axes(AbstractMesh((2, 2, 2), ("a", "b", "c")), (("batch", ("a",)), ("head
 KEY = jax.random.key(0)
 
 
-def call(flow, batch=2, tokens=8, heads=4):
+def call(flow, batch=2, tokens=8, heads=4, attention=Attention()):
     x = jax.random.normal(KEY, (batch, tokens, heads, 4))
     layout = Layout(head=(np.arange(heads), heads, heads))
-    return attend(x, x, x, Attention(), variables=NOTHING, layout=layout, flow=flow)
+    return attend(x, x, x, attention, variables=NOTHING, layout=layout, flow=flow)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,11 @@ def test_what_the_mesh_does_not_divide_is_refused(sizes, words):
 def test_a_decoding_state_is_refused():
     with pytest.raises(ValueError, match="A mesh splits no decoding state"):
         call(Flow(axes=AXES, state=jnp.zeros(2)))
+
+
+def test_tokens_of_an_attention_that_no_mesh_splits_are_refused():
+    with pytest.raises(ValueError, match="attention has a context_axis, got DeltaAttention, which has none"):
+        call(Flow(axes=AXES), attention=DeltaAttention())
 
 
 def test_one_key_for_all_examples_is_refused():

@@ -13,6 +13,7 @@ from jattn.mechanisms import Layout
 from jattn.mechanisms import attention as module
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.attention import attend as uncompiled
+from jattn.mechanisms.linear import LinearAttention
 from jattn.part import Dims, Rng, part
 from jattn.parts.masks import Mask
 from jattn.parts.masks.causal import Causal
@@ -131,6 +132,13 @@ def test_a_score_alone_is_kept_as_a_tuple():
 def test_an_implementation_that_is_none_is_refused():
     with pytest.raises(ValueError, match="'tiled' or 'dense', got 'cudnn'; leave it out"):
         Attention(implementation="cudnn")
+
+
+@pytest.mark.parametrize("kind", [Attention, LinearAttention])
+@pytest.mark.parametrize("name", [3, "", ("a", "b"), True], ids=repr)
+def test_what_names_no_axis_is_refused(kind, name):
+    with pytest.raises(ValueError, match=f"{kind.__name__}.context_axis must name one axis of a mesh, got"):
+        kind(context_axis=name)
 
 
 def test_arrays_do_not_pass_as_parts():

@@ -59,3 +59,10 @@ def test_no_keys_are_refused():
     for function in (entropy_lower_bound, tightest_row):
         with pytest.raises(ValueError, match="A row has at least 1 key, got 0"):
             function(1.0, 0)
+
+
+def test_a_norm_below_0_is_refused():
+    for function in (entropy_lower_bound, tightest_row):
+        with pytest.raises(ValueError, match="The norm of a row's logits is at least 0, got -1"):
+            function(-1.0, 5)
+    assert jnp.isfinite(jax.jit(lambda norm: entropy_lower_bound(norm, 5))(-1.0))

@@ -68,6 +68,38 @@ def test_a_batch_without_valid_rows_costs_nothing():
         assert found == 0 and not slope.any()
 
 
+def test_a_share_outside_comes_back():
+    ceiling, entropy = jnp.full((1, 1, 1, 1), 2.0), jnp.full((1, 1, 4, 2), 1.0)
+
+    @jax.jit
+    def penalty(threshold):
+        return entropy_penalty(entropy, threshold, ceiling)
+
+    # of 1.3 and -0.2 as of 1 and 0: four rows, 1 nat from either end
+    found, slope = jax.value_and_grad(penalty)(jnp.array([[1.3, -0.2]]))
+    np.testing.assert_allclose(found, 4, rtol=1e-12)
+    np.testing.assert_allclose(slope, [[2 * 4 * 2 / 2, -2 * 4 * 2 / 2]], rtol=1e-12)
+
+
+WRONG = {
+    "threshold": (jnp.full((LAYERS, HEADS), 1.5), "Thresholds must lie between 0 and 1, got numbers from 1.5 to 1.5"),
+    "threshold of one layer": (jnp.ones(HEADS), r"one for each of 2 layers and 4 heads, got shape \(4,\)"),
+    "tolerance": (-0.1, "The tolerance must lie between 0 and 1, got -0.1"),
+    "tolerance above": (1.5, "The tolerance must lie between 0 and 1, got 1.5"),
+    "ceiling": (jnp.ones(3), r"ceiling has the shape of the entropy, .* got \(3,\)"),
+    "valid": (jnp.ones((LAYERS, 7, TOKENS, HEADS), bool), "valid has the shape of the entropy"),
+    "entropy": (jnp.ones((TOKENS, HEADS)), r"axes \[layers, batch, rows, heads\], got shape \(5, 4\)"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_no_share_or_does_not_fit_is_refused(name):
+    entropy, threshold, valid = drawn()
+    given = {"entropy": entropy, "threshold": threshold, "ceiling": jnp.ones((1, 1, 1, 1)), "valid": valid}
+    wrong, said = WRONG[name]
+    with pytest.raises(ValueError, match=said):
+        entropy_penalty(**(given | {name.split()[0]: wrong}))
+
 
 def test_another_reduction_is_refused():
     entropy, threshold, _ = drawn()

@@ -63,6 +63,23 @@ for implementation in sys.argv[1:]:
     assert found == P("a", "b", "c", None, None), found
     compare((auto, explicit, auto), (), (P("c", "b"),) * 3, jattn.Layout(positions=jnp.arange(12)[::-1]), key)
     compare((explicit, auto, explicit), (4,), (P(),) * 3, jattn.Layout(), None)
+
+
+def seen_by(qkv, context_axis):
+    attention = jattn.LinearAttention(jattn.features.LogNormal(), context_axis=context_axis)
+    variables = attention.init(key, jattn.Dims.of(*qkv))
+    valid = jnp.array([12, 3, 0, 7])
+    return jattn.attend(*qkv, attention, variables=variables, layout=jattn.Layout(valid=valid)).stats.observed
+
+
+# each device has some of the examples, heads and tokens
+qkv = draw(4, 12, 4, 8), draw(4, 12, 2, 8), draw(4, 12, 2, 5)
+want = seen_by(qkv, None)["feature"]
+assert want["query"][0] == 22 * 4 * 8 and want["key"][0] == 22 * 2 * 8
+mesh = jax.make_mesh((2, 2, 2), ("a", "b", "c"), axis_types=(explicit,) * 3)
+with jax.set_mesh(mesh):
+    found = seen_by([jax.device_put(x, NamedSharding(mesh, everywhere)) for x in qkv], "c")["feature"]
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), *jax.device_get((want, found)))
 print("equal")
 """
 

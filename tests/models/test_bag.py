@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jattn.layers.buffers import arrays
+from jattn.layers.reparametrizations.sigma_reparam import SigmaReparam
 from jattn.mechanisms import Layout
 from jattn.models.bag import BagConfig
 from jattn.parts.pools.gated_attention import GatedAttention
@@ -82,3 +84,12 @@ def test_what_is_no_such_bag_is_refused():
     for bags in (jnp.zeros((2, 7, 6)), jnp.zeros((2, 7), int), jnp.zeros((2, 7, 5), int)):
         with pytest.raises(ValueError, match="instances of 5 real numbers each, got .* --source bags"):
             run(weights, bags)
+
+
+def test_sigma_reparam_makes_every_map_of_the_pool_too():
+    config = BagConfig(**SIZES, depth=0, reparametrization=SigmaReparam())
+    model = config.build(rngs=nnx.Rngs(0), dtype=jnp.float32, remat="none")
+    assert len(jax.tree.leaves(arrays(model.kernels.beside).params)) == 5
+    made = nnx.to_pure_dict(nnx.state(model.folded(), nnx.Param))
+    for kernel in (made["instance"], made["head"]["table"], *made["pooling"].values()):
+        np.testing.assert_allclose(np.linalg.norm(kernel, 2), 1, rtol=1e-5)

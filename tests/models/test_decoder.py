@@ -12,7 +12,9 @@ from jattn.layers.buffers import Buffer
 from jattn.layers.heads.grouped import Grouped
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.delta import DeltaAttention
 from jattn.mechanisms.linear import LinearAttention
+from jattn.mechanisms.short_convolution import ShortConvolution
 from jattn.models.decoder import Decoder, DecoderConfig
 from jattn.part import part
 from jattn.parts.decays.retention import Retention
@@ -114,8 +116,13 @@ def test_decoding_in_pieces_is_one_pass(name):
     assert want.record.stats.entropy.shape == (2, 2, 13, 4) and want.state is None
 
 
-def test_linear_attention_decodes_in_pieces_from_a_state_of_one_size():
-    weights = made(LinearAttention(decay=Retention(), position=Rotary()))
+@pytest.mark.parametrize(
+    "attention",
+    [LinearAttention(decay=Retention(), position=Rotary()), ShortConvolution(DeltaAttention())],
+    ids=["linear", "delta"],
+)
+def test_linear_attention_decodes_in_pieces_from_a_state_of_one_size(attention):
+    weights = made(attention)
     want = run(*weights, TOKENS)
     model = nnx.merge(*weights)
     state, logits = model.state(2, 1), []
@@ -220,6 +227,7 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"activation": "tanh"}, "tanh"),
         ({"pruned": 3}, "pruned counts the deepest blocks .* at most 2, got 3"),
         ({"residual": "gated"}, "gated"),
+        ({"feedforward": "fused"}, "no activation stands between its kernels, got .squared_relu.; use"),
         ({"attention": Softmax()}, "attention must be a Mechanism, got Softmax"),
         ({"attention": LinearAttention(order="full")}, "its rows may not see, got an attention of order 'full'"),
     ],
@@ -231,7 +239,7 @@ def test_bad_options_are_refused(options, words):
 
 @pytest.mark.parametrize("pruned", [1, 2])
 def test_the_deepest_blocks_without_a_feed_forward_layer(pruned):
-    weights = made(pruned=pruned, norm="none", residual="scaled", feedforward="fused")
+    weights = made(pruned=pruned, norm="none", residual="scaled", feedforward="fused", activation="identity")
     want = run(*weights, TOKENS)
     assert want.record.stats.entropy.shape == (2, 2, 13, 4)
     state, logits, stats = nnx.merge(*weights).state(2, 16), [], []

@@ -23,6 +23,12 @@ def test_text_tells_memory_exchanges_and_time():
     assert "the optimizer's own counted in its update" in told and "are left out" in text
 
 
+def test_chips_that_a_mesh_leaves_unused_are_told():
+    few = plan.estimate(preset("billion"), "v5e:2x4", Mesh(1, 2))
+    assert "\nuses 2 of 8 chips; --mesh.data -1 takes all\n" in report.text(few)
+    assert "chips; --mesh" not in report.text(MADE)
+
+
 def test_data_are_json():
     found = json.loads(json.dumps(report.record(MADE)))
     assert found["devices"] == 256 and found["fits"] and found["source"] == "shapes"

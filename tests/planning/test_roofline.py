@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jattn import Attention, LinearAttention
+from jattn.layers.heads.gated_norm import GatedNorm
 from jattn.masks import Causal
 from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
@@ -104,6 +105,9 @@ def test_pairs_are_those_that_the_mask_shows_a_device():
     assert roofline.seen(run, 1, 24) == brute
 
 
+FUSED = {"feedforward": "fused", "activation": "identity"}
+
+
 def test_times_overlap_or_add_up():
     topology = Topology.of("v5e:2x4")
     each = {Collective("collective-permute", ("context",), 2, 45_000_000): 2}
@@ -114,7 +118,10 @@ def test_times_overlap_or_add_up():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"expansion": 3}, {"feedforward": "fused"}, {"pruned": 2}, {"feedforward": "fused", "pruned": 3}],
+    [
+        {}, {"expansion": 3}, FUSED, {"pruned": 2}, FUSED | {"pruned": 3},
+        {"feedforward": "gated", "projection": GatedNorm()},
+    ],
     ids=str,
 )
 def test_matrices_are_those_of_the_model(options):

@@ -328,6 +328,8 @@ def test_one_command_runs_at_a_time_and_saves_when_stopped(tree):
 def test_a_worker_without_a_command_says_so(tree):
     got = tree.run("log.sh", *SLICE)
     assert got.returncode == 1 and got.stderr.startswith("Nothing was begun here; begin it by run.sh.\n")
+    got = tree.run("stop.sh", *SLICE)
+    assert got.returncode == 1 and got.stderr.startswith("Nothing runs here.\n")
 
 
 def test_a_killed_command_is_told(tree):
@@ -376,6 +378,7 @@ def test_slurm_refuses_wrong_words_in_one_sentence(tree):
     assert "found none; submit it by sbatch" in tree.refused("slurm.sh", "jattn", "train")
     assert "got no command" in tree.refused("slurm.sh", SLURM_JOB_ID="1")
     assert "takes no option --nodes=2" in tree.refused("slurm.sh", "--nodes=2", "jattn", SLURM_JOB_ID="1")
+    assert tree.told("slurm.sh", "--help") == "usage: slurm.sh [--dry-run] COMMAND...\n"
 
 
 def test_the_commands_of_the_page_are_right(tree):

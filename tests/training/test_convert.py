@@ -62,7 +62,7 @@ def named(tree):
 def test_weights_are_the_same_and_training_goes_on_from_them(began, trained, tmp_path):
     run = dataclasses.replace(convert.linear(began, Elu()), seed=5)
     assert run.model.attention == LinearAttention(Elu(), position=Rotary()) and run.steps == 2
-    reached = convert.convert(trained, run, tmp_path / "new")
+    reached = convert.convert(trained, began, run, tmp_path / "new")
     was, new = held(trained, began), held(tmp_path / "new", run)
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), was.params, new.params))
     # the last evaluation of a run is of all that is held out
@@ -81,7 +81,7 @@ def test_weights_are_the_same_and_training_goes_on_from_them(began, trained, tmp
 @pytest.mark.slow
 def test_deviations_are_those_of_each_layer_under_softmax(began, trained, tmp_path):
     run = convert.linear(began, LogNormal())
-    convert.convert(trained, run, tmp_path / "new")
+    convert.convert(trained, began, run, tmp_path / "new")
     found = {name: x for name, x in named(held(tmp_path / "new", run).buffers).items() if "deviation" in name}
     # two layers that repeat, and the pruned one
     assert sorted(x.shape for x in found.values()) == [(), (), (2,), (2,)]
@@ -107,8 +107,8 @@ def test_deviations_are_those_of_each_layer_under_softmax(began, trained, tmp_pa
 @pytest.mark.slow
 def test_distillation_trains_the_maps_alone_and_goes_on_where_it_was_stopped(began, trained, tmp_path):
     run = convert.linear(began, Hedgehog())
-    plain = convert.convert(trained, run, tmp_path / "plain")
-    reached = convert.convert(trained, run, tmp_path / "new", distill=3)
+    plain = convert.convert(trained, began, run, tmp_path / "plain")
+    reached = convert.convert(trained, began, run, tmp_path / "new", distill=3)
     assert (reached.softmax, reached.converted) == (plain.softmax, plain.converted)
     before, after = (named(held(tmp_path / name, run).params) for name in ("plain", "new"))
     moved = {name for name in before if (before[name] != after[name]).any()}
@@ -125,13 +125,13 @@ def test_distillation_trains_the_maps_alone_and_goes_on_where_it_was_stopped(beg
     for name in (checkpoint.RUN_FILE, metrics.FILE):
         (tmp_path / "new" / name).unlink(missing_ok=True)
     shutil.rmtree(tmp_path / "new" / checkpoint.FOLDER)
-    again = convert.convert(trained, run, tmp_path / "new", distill=3)
+    again = convert.convert(trained, began, run, tmp_path / "new", distill=3)
     # rows keep seven digits
     assert again == pytest.approx(reached, rel=1e-6)
     shutil.rmtree(tmp_path / "new" / checkpoint.FOLDER)
     (tmp_path / "new" / checkpoint.RUN_FILE).unlink()
     with pytest.raises(FileExistsError, match="goes on with its own distillation"):
-        convert.convert(trained, run, tmp_path / "new", distill=4)
+        convert.convert(trained, began, run, tmp_path / "new", distill=4)
 
 
 def test_what_an_attention_sees_decides_the_order(began):
@@ -163,19 +163,19 @@ def test_what_does_not_fit_is_refused_and_leaves_no_trace(began, trained, tmp_pa
         return dataclasses.replace(run, model=dataclasses.replace(run.model, **options))
 
     with pytest.raises(ValueError, match=r"float32\[256, 8\] there and float32\[256, 16\] in the new one"):
-        convert.convert(trained, model(width=16), new)
+        convert.convert(trained, began, model(width=16), new)
     with pytest.raises(ValueError, match=r"float32\[2, 8\] there and float32\[3, 8\] in the new one"):
-        convert.convert(trained, model(depth=4), new)
+        convert.convert(trained, began, model(depth=4), new)
     with pytest.raises(ValueError, match="converted to linear attention, got Attention"):
-        convert.convert(trained, dataclasses.replace(began, steps=1), new, distill=1)
+        convert.convert(trained, began, dataclasses.replace(began, steps=1), new, distill=1)
     with pytest.raises(ValueError, match="got Elu, which learn nothing"):
-        convert.convert(trained, run, new, distill=1)
+        convert.convert(trained, began, run, new, distill=1)
     with pytest.raises(ValueError, match="distill must be a whole number of at least 0, got -1"):
-        convert.convert(trained, run, new, distill=-1)
-    with pytest.raises(FileNotFoundError, match="must hold run.json"):
-        convert.convert(tmp_path / "none", run, new)
+        convert.convert(trained, began, run, new, distill=-1)
+    with pytest.raises(FileNotFoundError, match="must hold checkpoints, got"):
+        convert.convert(tmp_path / "none", began, run, new)
     with pytest.raises(FileExistsError, match="must hold no other run"):
-        convert.convert(trained, run, trained)
+        convert.convert(trained, began, run, trained)
     assert not new.exists()
     with pytest.raises(
         ValueError, match="one softmax attention in each layer, got EncoderDecoderConfig with attention"

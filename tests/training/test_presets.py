@@ -58,3 +58,12 @@ def test_blocks_of_entropy_guided_attention_have_two_names():
     assert len(ENTROPY_GUIDED) == 10
     kept = preset("SM+ScFuFFN").model
     assert (kept.norm, kept.activation, kept.residual, kept.feedforward) == ("none", "identity", "scaled", "fused")
+
+
+def test_the_decay_of_transnormer_is_that_of_as_many_layers_as_it_has():
+    model = preset("transnormer").model
+    assert model.attention.decay.depth == model.depth
+    params = state.outline(preset("transnormer")).params["stack"]["repeat"][0]
+    # norms learn nothing
+    assert set(params) == {"mixer", "feedforward"} and set(params["feedforward"]) == {"gate", "up", "down"}
+    assert set(params["mixer"]["projecting"]) == {"query", "key", "value", "gate", "output"}

@@ -10,6 +10,7 @@ from jattn.mechanisms.linear import LinearAttention
 from jattn.models.decoder import DecoderConfig
 from jattn.part import Variables, part
 from jattn.parts.features.favor import Favor
+from jattn.parts.features.log_normal import LogNormal
 from jattn.parts.features.projections import Projection
 from jattn.training import state
 from jattn.training.objectives.next_token import NextToken
@@ -181,3 +182,26 @@ def test_random_directions_change_when_they_are_due_and_alike_after_a_resume():
     for number in range(5, 10):
         resumed, _ = step(resumed, batch_of(number, run))
     np.testing.assert_array_equal(directions(resumed), before)
+
+
+def test_what_parts_observe_renews_their_buffers_one_step_later():
+    model = DecoderConfig(width=8, depth=1, attention=LinearAttention(LogNormal(momentum=0.5)))
+    run = Run(**{**vars(TINY), "model": model, "accumulate": 3})
+    step, reached = training_step(run), state.fresh(run)
+
+    def kept(reached):
+        (feature,) = (each["mixer"]["attending"]["feature"] for each in reached.buffers["stack"]["repeat"].values())
+        return np.stack([feature["query_deviation"], feature["key_deviation"]], 1)
+
+    def seen(reached):
+        found = reached.buffers[state.OBSERVED]["feature"]
+        return np.stack([found["query"], found["key"]], 1)
+
+    assert (kept(reached) == 1).all() and not seen(reached).any()
+    one, _ = step(jax.tree.map(np.asarray, reached), batch_of(0, run))
+    # the first step has seen nothing before it; batch * context * width numbers of all three pieces
+    assert (kept(one) == 1).all() and (seen(one)[..., 0] == 3 * 5 * 8).all()
+    count, total, squares = np.moveaxis(seen(one), -1, 0)
+    two, _ = step(jax.tree.map(np.asarray, one), batch_of(1, run))
+    variance = squares / count - (total / count) ** 2
+    np.testing.assert_allclose(kept(two), np.sqrt(0.5 + 0.5 * variance), rtol=1e-5)

@@ -2,20 +2,20 @@
 
 Source: Nahshan, Kampeas, Haleva, "Linear Log-Normal Attention with Unbiased Concentration", ICLR 2024,
 arXiv:2311.13541, section 4; the two constants of the fit from the released code.
-Departs: the standard deviations are kept in buffers, where the released code measures all tokens of the batch in each
-call, the later ones too; no number is added to denominators.
+Departs: the standard deviations lie in buffers that a training step renews from the tokens of the step before it, where
+the released code measures all tokens of the batch in each call, the later ones too; no number is added to denominators.
 """
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
-from jattn.numerics import wide
+from jattn.numerics import divide, wide
 from jattn.part import Dims, Place, Side, part
 from jattn.parts.features import Feature, Mapped, Role
 
 # variance of log weights = 2 SLOPE s^2 + OFFSET, for exponentials of deviation s on both sides
-SLOPE, OFFSET = 0.14855178, -0.35487039
+SLOPE, OFFSET = 0.14855178144710912, -0.35487039130661086
 
 
 def temperatures(query: Float[Array, ""], key: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -24,30 +24,25 @@ def temperatures(query: Float[Array, ""], key: Float[Array, ""]) -> tuple[Float[
     return deviation / query, deviation / key
 
 
-def deviations(
-    query: Float[Array, "*b t h d"],
-    key: Float[Array, "*b s g d"],
-    valid: tuple[Bool[Array, "*b t"], Bool[Array, "*b s"]] | None = None,
-) -> dict[str, Float[Array, ""]]:
-    """The buffers of `LogNormal` as the paper measures them, over all tokens and heads, without a gradient."""
-
-    def one(x, seen):
-        seen = None if seen is None else seen[..., None, None]
-        return lax.stop_gradient(jnp.std(x, dtype=wide(x.dtype), where=seen))
-
-    seen = (None, None) if valid is None else valid
-    return {"query_deviation": one(query, seen[0]), "key_deviation": one(key, seen[1])}
+def moments(side: Side) -> Float[Array, " 3"]:
+    """How many numbers the valid vectors of a side hold, their sum and the sum of their squares."""
+    x = side.vector.astype(wide(side.vector.dtype))
+    seen = jnp.ones(len(x), x.dtype) if side.valid is None else side.valid.astype(x.dtype)
+    x = x * seen[:, None, None]
+    return jnp.stack([seen.sum() * x.shape[1] * x.shape[2], x.sum(), jnp.square(x).sum()])
 
 
 @part
 class LogNormal(Feature):
-    """As many features as the width. Until `deviations` replaces them, buffers hold the deviations given here.
+    """As many features as the width. Buffers hold the deviations, at first those given here.
 
-    Training does not renew them.
+    Each training step renews them from what the step before it saw: the squares keep the share `momentum` of what they
+    were, 0 takes one step alone, and 1 keeps those given. Evaluation and decoding renew nothing.
     """
 
     query_deviation: float = 1.0
     key_deviation: float = 1.0
+    momentum: float = 0.9
 
     def __post_init__(self):
         for name in ("query_deviation", "key_deviation"):
@@ -56,9 +51,26 @@ class LogNormal(Feature):
                 raise ValueError(
                     f"LogNormal.{name} must be above 0, got {given}; normalized queries and keys have deviation 1."
                 )
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(
+                f"LogNormal.momentum must lie in 0 to 1, got {self.momentum}; 1 keeps the deviations that are given."
+            )
 
     def buffers(self, rng: Array, dims: Dims) -> dict:
         return {name: jnp.float32(getattr(self, name)) for name in ("query_deviation", "key_deviation")}
+
+    def observe(self, own: dict, query: Side, key: Side, place: Place) -> dict:
+        return {"query": lax.stop_gradient(moments(query)), "key": lax.stop_gradient(moments(key))}
+
+    def refresh(self, own: dict, observed: dict, rng: Array, step: Int[Array, ""]) -> dict:
+        fresh = {}
+        for role, (count, total, squares) in observed.items():
+            kept = own[f"{role}_deviation"]
+            variance = divide(squares, count) - jnp.square(divide(total, count))
+            renewed = jnp.sqrt(self.momentum * jnp.square(kept) + (1 - self.momentum) * jnp.maximum(variance, 0))
+            # before the first step nothing was seen, and what does not vary has no temperature
+            fresh[f"{role}_deviation"] = jnp.where(variance > 0, renewed, kept).astype(kept.dtype)
+        return fresh
 
     def map(self, own: dict, side: Side, role: Role, place: Place) -> Mapped:
         factor = dict(zip(("query", "key"), temperatures(own["query_deviation"], own["key_deviation"]), strict=True))

@@ -1,6 +1,6 @@
 """The slot `pools`: many tokens to a few rows, each a mean of the tokens by weights of its own."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,12 @@ class Pooled(NamedTuple):
 
 
 class Pool(Part):
-    """Pools the tokens of one example, of which those that are not valid count nothing."""
+    """Pools the tokens of one example, of which those that are not valid count nothing.
+
+    `kernels` names those of its params that are kernels of linear maps, inputs first.
+    """
+
+    kernels: ClassVar[tuple[str, ...]] = ()
 
     def apply(
         self, own: dict, x: Float[Array, "n m"], side: Side, bias: Float[Array, " n"] | None, rng: Rng | None

@@ -5,6 +5,8 @@ equations 7 and 9; several rows, and their width, as in Zhang et al., "AEM: Atte
 Instance Learning based Whole Slide Image Classification", 2024, arXiv:2406.15303.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -24,6 +26,8 @@ def gated_logits(
 @part
 class GatedAttention(Pool):
     """`width` features inside, and as many `rows` as there are branches, which share these features."""
+
+    kernels: ClassVar[tuple[str, ...]] = ("feature", "gate", "row")
 
     width: int = 128
     rows: int = 1
@@ -45,5 +49,5 @@ class GatedAttention(Pool):
         self, own: dict, x: Float[Array, "n m"], side: Side, bias: Float[Array, " n"] | None, rng: Rng | None
     ) -> Pooled:
         clean = x if side.valid is None else jnp.where(side.valid[:, None], x, 0)
-        kernels = (own[name] for name in ("feature", "gate", "row"))
+        kernels = (own[name] for name in self.kernels)
         return pooled(x, gated_logits(clean.astype(wide(x.dtype)), *kernels), side, bias)

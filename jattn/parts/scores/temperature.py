@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jattn.numerics import known
 from jattn.part import Dims, Place, Rng, Side, Tile, of_heads, part
 from jattn.parts.scores import Score
 
@@ -29,8 +30,8 @@ def raw_of(start: float) -> float:
 
 
 def of_rows(table: Float[Array, "h n"], position: Int[Array, " t"]) -> Float[Array, "h t"]:
-    """The entries of positions; no number where the table ends before them, for a traced position cannot be refused."""
-    return table.at[:, position].get(mode="fill", fill_value=jnp.nan)
+    """The entries of positions; no number where the table does not hold them, for a traced one cannot be refused."""
+    return table.at[:, position].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 
 
 @part
@@ -56,6 +57,16 @@ class Temperature(Score):
             raise ValueError(
                 f"Temperature holds a table of {self.length} positions, got a text of {tokens} tokens; make it with "
                 f"Temperature(length={tokens}) or more, or cut the text."
+            )
+        position, valid = known(query.position), None if query.valid is None else known(query.valid)
+        if position is None or (valid is None) != (query.valid is None):
+            return query, key
+        # what is no token may have any position
+        position = position if valid is None else position[valid]
+        if position.size and not 0 <= position.min() <= position.max() < self.length:
+            raise ValueError(
+                f"Temperature holds a table of {self.length} positions from 0, got positions from {position.min()} to "
+                f"{position.max()}; make it with Temperature(length={position.max() + 1}) or more, or count from 0."
             )
         return query, key
 

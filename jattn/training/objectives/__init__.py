@@ -1,11 +1,13 @@
 """The slot `objectives`: what a training step makes small."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from jaxtyping import Array, Float, Shaped
 
 from jattn.mechanisms import Layout
+from jattn.models import Model
 from jattn.part import Part, Variables
 
 # where the params of a run hold what its objective learns, beside what the model does
@@ -31,6 +33,9 @@ class Objective(Part):
 
     mean = True
 
+    def check(self, model: Model, context: int) -> None:
+        """Refuses a model that it cannot train."""
+
     def __call__(
         self, forward: Forward, variables: Variables, batch: Batch, rng: Array | None
     ) -> tuple[Float[Array, ""], dict]:
@@ -53,6 +58,20 @@ class Objective(Part):
                 f"{' and '.join(missing)} from this source; choose another source, or another objective."
             )
         return tuple(batch[name] for name in names)
+
+
+def check_ahead(name: str, model: Model, context: int) -> None:
+    """Refuses a model of tokens whose attention sees those that it is to predict."""
+    # others are refused for what they read
+    if not hasattr(model, "vocabulary"):
+        return
+    dims = model.projection.dims(model.width, model.heads, model.depth)
+    found = model.attention.looks_ahead(dataclasses.replace(dims, length=model.tokens(context)))
+    if found:
+        raise ValueError(
+            f"{name} predicts each token from those before it, got {type(model).__name__}.attention with rows that see "
+            f"later ones; use --model.attention.{found}, or --objective masked_tokens."
+        )
 
 
 def layout(batch: Batch) -> Layout:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jattn.models import Model
 from jattn.numerics import divide
 from jattn.part import Variables, part
 from jattn.training import checks
@@ -38,6 +39,9 @@ class Distillation(Objective):
     def mean(self) -> bool:
         """Whether the inner one's is."""
         return self.inner.mean
+
+    def check(self, model: Model, context: int) -> None:
+        self.inner.check(model, context)
 
     def __call__(self, forward: Forward, variables: Variables, batch: Batch, rng: Array | None):
         _, terms = self.inner(forward, variables, batch, rng)

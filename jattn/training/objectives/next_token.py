@@ -9,8 +9,9 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jattn.layers.flow import Record
+from jattn.models import Model
 from jattn.part import Variables, part
-from jattn.training.objectives import Batch, Forward, Measured, Objective
+from jattn.training.objectives import Batch, Forward, Measured, Objective, check_ahead
 
 
 def cross_entropy(logits: Float[Array, "*b v"], targets: Int[Array, "*b"]) -> Float[Array, "*b"]:
@@ -27,6 +28,9 @@ def with_terms(cost: Float[Array, ""], record: Record) -> tuple[Float[Array, ""]
 @part
 class NextToken(Objective):
     """Reads tokens "b n" and predicts all but the first; weighted terms of the layers are added."""
+
+    def check(self, model: Model, context: int) -> None:
+        check_ahead("NextToken", model, context)
 
     def __call__(self, forward: Forward, variables: Variables, batch: Batch, rng: Array | None):
         (tokens,) = self.needed(batch, "tokens")

@@ -6,6 +6,7 @@ L_ent).
 
 from jaxtyping import Array
 
+from jattn.models import Model
 from jattn.part import Variables, part
 from jattn.training.objectives import LEARNED, Batch, Forward, Measured, Objective
 from jattn.training.objectives.next_token import NextToken
@@ -24,6 +25,9 @@ class Penalized(Objective):
     def mean(self) -> bool:
         """Whether both are."""
         return self.inner.mean and self.penalty.mean
+
+    def check(self, model: Model, context: int) -> None:
+        self.inner.check(model, context)
 
     def __call__(self, forward: Forward, variables: Variables, batch: Batch, rng: Array | None):
         own = self.own(Variables(variables.params.get(LEARNED, {}), {}))

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jattn.mechanisms import Layout
+from jattn.models import Model
 from jattn.models.encoder_decoder import Sequences
 from jattn.numerics import divide
 from jattn.part import Variables, part
-from jattn.training.objectives import Batch, Forward, Measured, Objective
+from jattn.training.objectives import Batch, Forward, Measured, Objective, check_ahead
 from jattn.training.objectives.next_token import cross_entropy, with_terms
 
 
@@ -21,6 +22,9 @@ class TargetGivenSource(Objective):
 
     # batches hold more tokens and fewer
     mean = False
+
+    def check(self, model: Model, context: int) -> None:
+        check_ahead("TargetGivenSource", model, context)
 
     def __call__(self, forward: Forward, variables: Variables, batch: Batch, rng: Array | None):
         logits, record = self._logits(forward, variables, batch, rng)

@@ -8,7 +8,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jattn.mechanisms.entropy_penalty import entropy_penalty
+from jattn.mechanisms.entropy_penalty import check_tolerance, clipped, entropy_penalty
 from jattn.part import Dims, Stats, part
 from jattn.training import checks
 from jattn.training.penalties import Penalty
@@ -19,7 +19,8 @@ class EntropyBand(Penalty):
     """`weight` and `tolerance` as published for the sum over queries; each head's share begins at `start`.
 
     The "global" ceiling is the log of the context, as published, which a causal row never reaches; the "causal" one the
-    log of the keys that the row sees.
+    log of the keys that the row sees. A learned share outside [0, 1], which the paper's does not rule out, counts as
+    the nearer end, with the gradient that it has there.
     """
 
     weight: float = 1e-5
@@ -32,7 +33,7 @@ class EntropyBand(Penalty):
 
     def __post_init__(self):
         checks.between("EntropyBand", "weight", self.weight, 0, 1e9, "0 penalizes nothing")
-        checks.between("EntropyBand", "tolerance", self.tolerance, 0, 1, "a share of the ceiling, as 0.2")
+        check_tolerance("EntropyBand.tolerance", self.tolerance)
         checks.between("EntropyBand", "start", self.start, 0, 1, "it is a share of the ceiling")
         checks.one_of("EntropyBand", "reduction", self.reduction, ("sum_queries", "head_mean"), "use 'sum_queries'")
         checks.one_of("EntropyBand", "ceiling", self.ceiling, ("global", "causal"), "use 'global'")
@@ -47,9 +48,8 @@ class EntropyBand(Penalty):
             ceiling = jnp.full((1, 1, 1, 1), jnp.log(stats.entropy.shape[2]))
         else:
             ceiling = jnp.log(jnp.maximum(stats.visible, 1).astype(stats.entropy.dtype))
-        # a share outside [0, 1] would be of no row
-        share = jnp.clip(own["threshold"], 0, 1)
-        valid = stats.visible > 0
+        # an optimizer may leave [0, 1], and comes back
+        share, valid = clipped(own["threshold"]), stats.visible > 0
         found = entropy_penalty(
             stats.entropy, share, ceiling, valid=valid, tolerance=self.tolerance, reduction=self.reduction
         )

@@ -34,6 +34,11 @@ class Source(Part):
         return "byte" if self.vocabulary == 256 else "token"
 
     @property
+    def shortest(self) -> int:
+        """The least context that an example fits in, in tokens."""
+        return 1
+
+    @property
     def needs(self) -> dict[str, int]:
         """The least that fields of a model must be, by name."""
         return {"vocabulary": self.vocabulary}

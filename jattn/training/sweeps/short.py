@@ -32,6 +32,10 @@ class Few(Source):
         return self.inner.unit
 
     @property
+    def shortest(self) -> int:
+        return self.inner.shortest
+
+    @property
     def needs(self) -> dict[str, int]:
         return self.inner.needs
 
@@ -57,7 +61,7 @@ def shortened(run: Run) -> Run:
         steps=min(run.steps, STEPS),
         # each piece of an accumulated batch needs a window
         batch=min(run.batch, max(BATCH, run.accumulate)),
-        context=min(run.context, CONTEXT),
+        context=min(run.context, max(CONTEXT, run.source.shortest)),
         evaluate_every=min(run.evaluate_every, STEPS // 2),
         checkpoint_every=min(run.checkpoint_every, STEPS // 2),
     )

@@ -19,15 +19,15 @@ def test_smoke_converts_by_every_arm_once(tmp_path, monkeypatch):
         assert measure.main(["--smoke"]) == 0
     home = tmp_path / measure.HOME / "smoke" / "results" / measure.CONVERTED
     held = {file.stem: json.loads(file.read_text()) for file in home.iterdir()}
-    assert set(held) == {f"{arm}-seed-0" for arm in ("softmax", "favor", "hedgehog", "lln")}
+    assert set(held) == {f"{arm}-seed-1" for arm in ("softmax", "favor", "hedgehog", "lln")}
     assert {name: set(each["losses"]) for name, each in held.items()} == {
-        "softmax-seed-0": {"tuned"},
-        "favor-seed-0": {"softmax", "converted", "tuned"},
-        "lln-seed-0": {"softmax", "converted", "tuned"},
-        "hedgehog-seed-0": {"softmax", "converted", "distilled", "mimicry", "tuned"},
+        "softmax-seed-1": {"tuned"},
+        "favor-seed-1": {"softmax", "converted", "tuned"},
+        "lln-seed-1": {"softmax", "converted", "tuned"},
+        "hedgehog-seed-1": {"softmax", "converted", "distilled", "mimicry", "tuned"},
     }
     assert len({each["digest"] for each in held.values()}) == 1
-    assert len({each["losses"]["softmax"] for name, each in held.items() if name != "softmax-seed-0"}) == 1
+    assert len({each["losses"]["softmax"] for name, each in held.items() if name != "softmax-seed-1"}) == 1
     before = {file: file.stat().st_mtime_ns for file in home.iterdir()}
     assert measure.main(["--smoke"]) == 0
     assert before == {file: file.stat().st_mtime_ns for file in home.iterdir()}

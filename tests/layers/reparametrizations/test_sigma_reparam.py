@@ -89,6 +89,13 @@ def test_a_kernel_of_zeros_is_refused_and_harmless_where_it_is_traced():
     assert jnp.isfinite(slope).all()
 
 
+def test_a_gain_and_a_vector_that_do_not_fit_are_refused():
+    w = kernel((3, 4))
+    for gain, vector in ((jnp.ones(()), jnp.ones(3)), (jnp.ones(4), jnp.ones(4)), (jnp.ones(()), jnp.ones((4, 4)))):
+        with pytest.raises(ValueError, match="goes with one gain and a vector of its outputs, got shapes"):
+            sigma_reparam(w, gain, vector)
+
+
 @pytest.mark.parametrize("begin", ["svd", "iterated"])
 def test_the_gain_starts_at_one_or_at_the_norm(begin):
     w = kernel((64, 48))

@@ -7,6 +7,7 @@ import pytest
 
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.attention import attend as attended
 from jattn.part import Dims, Variables
 from jattn.parts.masks.causal import Causal
 from jattn.parts.scores.temperature import Temperature, raw_of, temperature
@@ -59,8 +60,24 @@ def test_each_position_reads_its_own(float64):  # noqa: F811
     found = attend(q, k, v, attention, variables=with_table(table), layout=Layout(positions=jnp.arange(4, 9)))
     want = attend(q, k, v, Attention(Temperature(5), mask=Causal()), variables=with_table(table[:, 4:]))
     np.testing.assert_allclose(found.out, want.out, atol=1e-12)
-    beyond = attend(q, k, v, attention, variables=with_table(table), layout=Layout(positions=jnp.arange(5, 10)))
-    assert np.isnan(beyond.out[4]).all() and np.isfinite(beyond.out[:4]).all()
+    # traced, as here, those that the table does not hold cannot be refused: no number, in no statistic either
+    for first, held in ((5, np.arange(5) < 4), (-1, np.arange(5) > 0)):
+        here = jnp.arange(first, first + 5)
+        beyond = attend(q, k, v, attention, variables=with_table(table), layout=Layout(positions=here))
+        for found in (beyond.out.sum(-1), beyond.stats.entropy, beyond.stats.log_normalizer):
+            np.testing.assert_array_equal(np.isfinite(found), np.broadcast_to(held[:, None], (5, 2)))
+
+
+def test_known_positions_that_the_table_does_not_hold_are_refused():
+    query, attention = qkv(5), Attention(Temperature(9), mask=Causal())
+    variables = with_table(np.zeros((2, 9), np.float32))
+    for first in (5, -1):
+        layout = Layout(positions=np.arange(first, first + 5))
+        with pytest.raises(ValueError, match=f"9 positions from 0, got positions from {first} to {first + 4}; make"):
+            attended(*query, attention, variables=variables, layout=layout)
+    # padding may count on
+    here = Layout(positions=np.arange(5, 10), valid=np.arange(5) < 4)
+    assert np.isfinite(attended(*query, attention, variables=variables, layout=here).out).all()
 
 
 def test_a_text_longer_than_the_table_is_refused():

@@ -14,6 +14,7 @@ from jattn.parts.features.hedgehog import Hedgehog
 from jattn.training import evaluate, state
 from jattn.training.objectives.distillation import Distillation
 from jattn.training.objectives.masked_tokens import MaskedTokens
+from jattn.training.objectives.next_token import NextToken
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
 from jattn.training.step import training_step
@@ -39,19 +40,21 @@ def started(run=RUN):
 
 def test_the_loss_is_the_mean_over_layers_rows_and_heads():
     held = started()
-    variables = Variables(held.params, held.buffers)
-    forward = state.forward(RUN)
-    observed = forward(variables, BATCH["tokens"][:, :-1])[1].stats.observed
+    variables, forward = Variables(held.params, held.buffers), state.forward(RUN)
+    weights = (1.0, 0.0), (0.0, 1000.0), (0.5, 2.0)
+
+    @jax.jit
+    def losses(variables):
+        found = [Distillation(NextToken(), *each)(forward, variables, BATCH, None) for each in weights]
+        return [loss for loss, _ in found], found[0][1]["stats"]
+
+    found, stats = losses(variables)
     # two layers, examples and heads of 12 rows
-    assert observed["rows"].sum() == 2 * 2 * 2 * 12
-    means = {name: float(x.sum()) / (2 * 2 * 2 * 12) for name, x in observed.items()}
-    assert min(means.values()) > 0
-    for weights, outputs in ((1.0, 0.0), (0.0, 1000.0), (0.5, 2.0)):
-        loss, terms = Distillation(weights=weights, outputs=outputs)(forward, variables, BATCH, None)
-        assert float(loss) == pytest.approx(
-            weights * means["cross_entropy"] + outputs * means["squared_error"], rel=1e-5
-        )
-        assert terms["stats"].entropy.shape == (2, 2, 12, 2)
+    assert stats.observed["rows"].sum() == 2 * 2 * 2 * 12
+    means = {name: float(x.sum()) / (2 * 2 * 2 * 12) for name, x in stats.observed.items()}
+    assert min(means.values()) > 0 and stats.entropy.shape == (2, 2, 12, 2)
+    for loss, (one, other) in zip(found, weights, strict=True):
+        assert float(loss) == pytest.approx(one * means["cross_entropy"] + other * means["squared_error"], rel=1e-5)
 
 
 def test_only_the_maps_train_and_the_loss_falls():
@@ -77,7 +80,7 @@ def test_examples_that_fill_a_batch_are_not_measured():
     scored[0, :5] = 0
     batch = BATCH | {"scored": scored, "number": np.arange(2, dtype=np.uint32)}
     sums, count = score(variables, batch)
-    loss, _ = RUN.objective(state.forward(RUN), variables, BATCH, None)
+    loss, _ = jax.jit(lambda variables: RUN.objective(state.forward(RUN), variables, BATCH, None))(variables)
     assert count == 2 and float(sums["loss"]) / 2 == pytest.approx(float(loss), rel=1e-5)
     scored[1] = 0
     alone, count = score(variables, batch | {"scored": scored})

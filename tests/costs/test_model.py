@@ -5,9 +5,13 @@ import functools
 
 import pytest
 
-from jattn.costs import decoder, paper
+from jattn.costs import model, paper
 from jattn.mechanisms.linear import LinearAttention
+from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
+from jattn.models.encoder_decoder import EncoderDecoderConfig
+from jattn.models.vision_transformer import VisionTransformerConfig
+from jattn.parts.pools.mean import Mean
 from jattn.parts.scores.temperature import Temperature
 from jattn.training.presets import preset
 
@@ -27,7 +31,7 @@ PRESETS = {
     "EReg(SM(t)+ScFuFFN)": (0, None),
 }  # fmt: skip
 # two names share one model
-blocks = functools.cache(decoder.blocks)
+blocks = functools.cache(model.blocks)
 ACTIVATIONS = ("gelu", "silu", "relu", "tanh", "erf", "logistic")
 
 
@@ -71,7 +75,7 @@ def test_counts_and_flops_are_the_published_ones(name, depth, tokens, pruned, fe
 
 def test_a_decoder_has_a_norm_and_a_head_around_its_blocks():
     config = DecoderConfig(width=16, depth=2, heads=2, vocabulary=32, norm="layer")
-    made = decoder.decoder(config, 8)
+    made = model.model(config, 8)
     assert made.around.shapes("layer_norm") == {(8, 16): 1}
     assert made.around.shapes("product") == {(8, 16, 32): 1}
     assert made.around.shapes("secret index") == {(8, 16): 1}
@@ -79,10 +83,34 @@ def test_a_decoder_has_a_norm_and_a_head_around_its_blocks():
     assert made.whole.flops == made.blocks.flops + 2 * 8 * 16 * 32
 
 
+def test_a_vision_transformer_has_patches_and_classes_around_its_blocks():
+    made = model.model(VisionTransformerConfig(width=16, depth=2, heads=2, norm="layer", activation="relu"), 99)
+    # 4 x 4 patches of 2 x 2 pixels, and the class token
+    assert made.blocks.shapes("softmax") == {(17, 17): 4} and made.blocks.shapes("relu") == {(17, 64): 2}
+    assert made.around.shapes("product") == {(16, 4, 16): 1, (1, 16, 10): 1}
+    assert made.blocks.shapes("layer_norm") == {(17, 16): 4} and made.around.shapes("layer_norm") == {(17, 16): 1}
+
+
+def test_an_encoder_decoder_has_two_stacks_and_looks_across():
+    config = EncoderDecoderConfig(width=16, depth=3, heads=2, vocabulary=32, norm="layer", activation="relu")
+    made = model.model(config, 8)
+    # a feed-forward layer in each block, attention to oneself on both sides and across
+    assert made.blocks.shapes("softmax") == {(8, 8): 3 * 2 * 3} and made.blocks.shapes("relu") == {(8, 64): 6}
+    # the norms after the source's and after the target's blocks
+    assert made.blocks.shapes("layer_norm") == {(8, 16): 3 * 5} and made.around.shapes("layer_norm") == {(8, 16): 2}
+    assert made.around.shapes("secret index") == {(8, 16): 2} and made.around.shapes("product") == {(8, 16, 32): 1}
+
+
+def test_a_bag_without_blocks_is_all_around_them():
+    made = model.model(BagConfig(width=16, features=5, pool=Mean(), activation="relu"), 8)
+    assert not made.blocks.calls and made.around.shapes("relu") == {(8, 16): 1}
+    assert made.whole.shapes("product") == {(8, 5, 16): 1, (1, 8, 16): 1, (1, 16, 2): 1}
+
+
 # what jattn.costs.private measured of one block of 128 tokens, width 768 and 12 heads: one party's bytes under SEMI2K
 @pytest.mark.parametrize("name, sent", [("SM+LN+G", 281_139_968), ("SM+LN+R", 153_737_984), ("SM+G", 269_231_616)])
 def test_a_bill_is_what_was_measured(name, sent):
-    made = decoder.blocks(config_of(name, 1, 128, 0), 128).under("semi2k")
+    made = model.blocks(config_of(name, 1, 128, 0), 128).under("semi2k")
     # the measured block multiplies weights by its mask, and compares once less in each of its rows
     masks, comparisons = 4 * 12 * 128 * 128, 72 * 12 * 128
     assert made.complete and round(made.bytes) + masks - comparisons == sent
@@ -90,4 +118,4 @@ def test_a_bill_is_what_was_measured(name, sent):
 
 def test_attention_without_weights_is_refused():
     with pytest.raises(ValueError, match="counted for attention with weights, got LinearAttention; use Attention"):
-        decoder.decoder(DecoderConfig(attention=LinearAttention()), 8)
+        model.model(DecoderConfig(attention=LinearAttention()), 8)
