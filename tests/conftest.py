@@ -14,6 +14,9 @@ FASTER = (
 )
 os.environ.setdefault("XLA_FLAGS", FASTER)
 
+# in bytes; two workers and what tests start fit into a machine of 16 GB
+MOST_RESIDENT = 4 * 2**30
+
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
@@ -37,6 +40,19 @@ def pytest_collection_finish():
     """Spares the collector what stays, modules for the most part, which a tenth of the time of a test went to."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Forgets compiled programs between files where they have grown to gigabytes; the cache on disk gives them back."""
+    if nextitem is not None and nextitem.path != item.path and resident() > MOST_RESIDENT:
+        jax.clear_caches()
+        gc.collect()
+
+
+def resident() -> int:
+    """Bytes that this process holds in memory; 0 where the system does not tell."""
+    told = Path("/proc/self/statm")
+    return int(told.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if told.exists() else 0
 
 
 @pytest.fixture(scope="session")
