@@ -12,6 +12,7 @@ from jattn.benchmarks.calls import FORWARD, GRADIENT, Call
 BESIDE = [(peers.JAX, peers.JAX), (peers.TORCH, peers.JAX), (OURS, peers.JAX), (OURS, peers.TORCH)]
 
 
+@pytest.mark.slow
 def test_a_case_gives_each_direction_and_contender_a_row_with_its_memory():
     pytest.importorskip("torch", reason="a peer is in the extra `bench`")
     rows = attention.measure(SMOKE)
@@ -22,6 +23,7 @@ def test_a_case_gives_each_direction_and_contender_a_row_with_its_memory():
     assert all((row.temporary_bytes is None) == (row.contender == peers.TORCH) for row in rows)
 
 
+@pytest.mark.slow
 def test_a_wrong_contender_is_a_row_without_times_and_a_case_without_a_right_one_is_refused(monkeypatch):
     right = calls.ours
 

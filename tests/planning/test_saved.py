@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import pytest
 
 from jattn.models.decoder import DecoderConfig
 from jattn.part import Variables
@@ -30,6 +31,7 @@ def test_it_is_what_the_gradient_reads():
     assert saved.saved(RUN) == residuals(RUN)
 
 
+@pytest.mark.slow
 def test_of_a_block_that_is_computed_again_its_input_is_kept():
     whole, again = (saved.saved(dataclasses.replace(RUN, remat=remat)) for remat in ("none", "block"))
     stream = RUN.batch * RUN.context * RUN.model.width * 4

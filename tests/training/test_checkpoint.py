@@ -50,6 +50,7 @@ def test_reading_leaves_a_save_under_way_alone(saved, tmp_path):
     assert checkpoint.load(tmp_path, TINY).state.step == 5 and under_way.exists()
 
 
+@pytest.mark.slow
 def test_a_file_cut_off_anywhere_gives_the_older_checkpoint_or_the_same_values(saved, tmp_path, capsys):
     directory, states = saved
     # arrays and their lists, the position, the run, and what orbax says of them; as many as there are kinds

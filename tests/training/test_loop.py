@@ -114,7 +114,7 @@ def cut_off(done, directory, step):
     (directory / "metrics.jsonl").write_text("".join(lines[: step + 1]) + lines[-1][:40])
 
 
-@pytest.mark.parametrize("step, workers", [(0, 0), (4, 2)])
+@pytest.mark.parametrize("step, workers", [pytest.param(0, 0, marks=pytest.mark.slow), (4, 2)])
 def test_a_run_that_was_cut_off_goes_on_to_the_same_numbers(run, done, tmp_path, step, workers):
     cut_off(done, tmp_path / "run", step)
     summary = loop.resume(run, tmp_path / "run", workers=workers)
@@ -137,6 +137,7 @@ def test_a_run_that_was_over_is_summed_up_again(run, done, tmp_path):
     assert losses(tmp_path / "run") == losses(done.directory)
 
 
+@pytest.mark.slow
 def test_workers_and_event_files_change_nothing(run, done, tmp_path):
     loop.fit(run, tmp_path / "run", workers=3, events=tmp_path / "events")
     (events,) = (tmp_path / "events").iterdir()
@@ -198,7 +199,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(run, done, tmp_path, m
     assert losses(tmp_path / "run") == losses(done.directory)
 
 
-@pytest.mark.parametrize("evaluation, step", [(2, 4), (3, 5)])
+@pytest.mark.parametrize("evaluation, step", [pytest.param(2, 4, marks=pytest.mark.slow), (3, 5)])
 def test_a_stop_during_an_evaluation_saves_and_evaluates_later(run, done, tmp_path, monkeypatch, evaluation, step):
     means_on, begun = evaluate.means_on, []
 

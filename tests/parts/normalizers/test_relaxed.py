@@ -56,6 +56,7 @@ def test_it_is_plain_attention_mixed_with_the_mean_of_the_seen_values(amount):
     assert_close(loss(lambda q, k, v: by_hand(q, k, v, amount)), loss(ours), 1e-12)
 
 
+@pytest.mark.slow
 def test_it_relaxes_what_another_has_chosen():
     found = attend(*numbers(), Attention(normalizer=Relaxed(TopK(3), 0.5)))
     chosen = attend(*numbers(), Attention(normalizer=TopK(3)))
