@@ -19,7 +19,12 @@ SEEDS = (1, 2, 3)
 RATE = 0.3
 SOFTMAX = "softmax"
 # a power of two near d log d = 111 for heads of width 32; a new draw would come 100 steps before the end, or not at all
-FEATURES = {"FAVOR+": Favor(Projection(128, redraw=0)), "Hedgehog": Hedgehog(), "LLN": LogNormal()}
+FEATURES = {
+    "FAVOR+": Favor(Projection(128, redraw=0)),
+    "Hedgehog": Hedgehog(),
+    # deviations as measured under softmax, then frozen
+    "LLN": LogNormal(momentum=1.0),
+}
 # steps that train features alone before the tuning
 DISTILL = {"FAVOR+": 0, "Hedgehog": 300, "LLN": 0}
 
