@@ -41,9 +41,14 @@ def attend(
             f"a multiple, or fewer devices on the axis {axis!r}."
         )
     state, spent = prefix.absorb(rule, own, query, key, value, place)
+    # what rounding took is less than the last place of sums that few are added to, and is not sent
+    state, start = (
+        each._replace(sums=each.sums._replace(low=None))
+        for each in (state, prefix.start(rule, own, query, key, value, place))
+    )
     segment = jnp.full(1, -1) if key.segment is None else key.segment
     mine = _Shard(state, spent, segment[0].astype(state.segment.dtype), (segment == segment[:1]).all())
-    before = _before(rule, mine, prefix.start(rule, own, query, key, value, place), axis)
+    before = _before(rule, mine, start, axis)
     if rule.order == "causal":
         return prefix.attend(rule, own, query, key, value, place, before.state)[0]
     last = lax.axis_index(axis) == lax.axis_size(axis) - 1
