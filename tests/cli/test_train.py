@@ -162,6 +162,8 @@ def test_linear_attention_goes_on_to_the_bit_and_on_a_context_axis(words, buffer
     command = [sys.executable, "-c", LINEAR, str(tmp_path), *OPTIONS, *words.split(), "--text", str(text)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.stdout.splitlines()[-1:] == [buffers], done.stderr
+
+
 def kept(directory):
     """The deviations that a run has reached, one of queries and one of keys, and what its last step measured."""
     run = checkpoint.read_run(directory, catalogue.find)

@@ -52,9 +52,7 @@ def tile_of_ones():
 
 @pytest.mark.parametrize(("scores", "value"), [((Doubled(), Raised()), 5.5), ((Raised(), Doubled()), 6.5)])
 def test_logits_are_scale_then_scores_in_order_then_bias(scores, value):
-    found = engines.logits(
-        Rule(0.5, scores), {"score": {"0": {}, "1": {}}}, tile_of_ones(), jnp.full((1, 1, 1), 0.5)
-    )
+    found = engines.logits(Rule(0.5, scores), {"score": {"0": {}, "1": {}}}, tile_of_ones(), jnp.full((1, 1, 1), 0.5))
     np.testing.assert_array_equal(found, np.full((2, 3, 3), value))
 
 

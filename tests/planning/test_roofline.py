@@ -119,7 +119,11 @@ def test_times_overlap_or_add_up():
 @pytest.mark.parametrize(
     "options",
     [
-        {}, {"expansion": 3}, FUSED, {"pruned": 2}, FUSED | {"pruned": 3},
+        {},
+        {"expansion": 3},
+        FUSED,
+        {"pruned": 2},
+        FUSED | {"pruned": 3},
         {"feedforward": "gated", "projection": GatedNorm()},
     ],
     ids=str,

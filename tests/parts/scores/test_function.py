@@ -80,6 +80,7 @@ def test_positions_are_those_of_the_layout_and_other_scores_may_follow():
     )  # fmt: skip
     assert_close(want.out, got.out, 1e-12)
 
+
 def test_a_second_call_compiles_nothing_anew():
     q, k, v = numbers()
 
