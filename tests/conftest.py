@@ -42,8 +42,11 @@ def pytest_collection_finish():
     gc.set_threshold(20_000, 20, 20)
 
 
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item, nextitem):
     """Forgets compiled programs between files where they have grown to gigabytes; the cache on disk gives them back."""
+    # first what the test replaced comes back, the opening of files too
+    yield
     if nextitem is not None and nextitem.path != item.path and resident() > MOST_RESIDENT:
         jax.clear_caches()
         gc.collect()
