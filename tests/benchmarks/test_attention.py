@@ -61,7 +61,10 @@ def test_cases_of_another_device_are_left_out():
     assert attention.measure((case,)) == []
 
 
-@pytest.mark.parametrize("case", FULL, ids=lambda case: case.title)
+# seven gradients take many seconds to trace
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.title, marks=[pytest.mark.slow] * (len(case.calls) > 3)) for case in FULL]
+)
 def test_every_shape_has_an_origin_and_every_case_traces(case):
     assert all(peer in peers.PEERS for peer in case.peers)
     for call in case.calls.values():

@@ -151,10 +151,9 @@ MASKS = {
     [
         *((name, None) for name in MASKS),
         ("windows", 0),
-        ("sinks", 1e9),
         *(
             pytest.param(name, cost, marks=pytest.mark.slow)
-            for name, cost in (("causal", 0), ("causal", 1e9), ("last", 1e9))
+            for name, cost in (("causal", 0), ("causal", 1e9), ("last", 1e9), ("sinks", 1e9))
         ),
     ],
 )

@@ -105,6 +105,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_every_kind_of_data_is_split_where_it_belongs():
     done = subprocess.run([sys.executable, "-c", SPLIT], capture_output=True, text=True, timeout=600)
     assert done.stdout.splitlines()[-1:] == ["equal"], done.stderr
