@@ -58,6 +58,7 @@ def expression(law: Law, half: int, seed: tuple[int, ...]) -> list[int]:
 
 
 def half_of(tokens: Sequence[int]) -> int:
+    """Which half an expression belongs to, by a bit that says nothing of what it is worth."""
     return hashlib.blake2b(bytes(tokens), digest_size=1).digest()[0] & 1
 
 
@@ -119,11 +120,13 @@ def text(tokens: Sequence[int]) -> str:
 @functools.lru_cache(maxsize=8)
 def lengths(depth: int, arguments: int, shorter_than: int) -> Float[np.ndarray, " n"]:
     """How probable each length below `shorter_than` is before any is left out, to about 1e-15."""
+    # more arguments or levels than tokens are in longer ones alone
+    most, levels = (min(each, shorter_than) for each in (arguments, depth))
     # of the deepest places, and from there upwards; the transform is long enough that nothing wraps around
     found = deepest = np.eye(1, shorter_than, 1)[0]
-    for _ in range(depth - 1):
-        spectrum = np.fft.rfft(found, arguments * shorter_than)
-        lists = sum(spectrum**count for count in range(2, arguments + 1)) / (arguments - 1)
-        inside = np.fft.irfft(lists, arguments * shorter_than)[: shorter_than - 2]
+    for _ in range(levels - 1):
+        spectrum = np.fft.rfft(found, most * shorter_than)
+        lists = sum(spectrum**count for count in range(2, most + 1)) / (arguments - 1)
+        inside = np.fft.irfft(lists, most * shorter_than)[: shorter_than - 2]
         found = (1 - LIST) * deepest + LIST * np.pad(inside, (2, 0))[:shorter_than]
     return found

@@ -10,7 +10,7 @@ Without --data-dir the place is the one that tensorflow-datasets uses.
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -59,9 +59,9 @@ class JattnListops(tfds.core.GeneratorBasedBuilder):
             "test": self._generate_examples(held_out[HELD_OUT:]),
         }
 
-    def _generate_examples(self, asked: Iterator[tuple]) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(self, wanted: Iterable[tuple]) -> Iterator[tuple[int, dict]]:
         # with shuffling disabled, the keys are the order
-        for number, words in enumerate(asked):
+        for number, words in enumerate(wanted):
             tokens = listops.expression(*words)
             yield number, {"tokens": np.array(tokens, np.uint8), "label": listops.value(tokens)}
 

@@ -18,6 +18,8 @@ from jaxtyping import Float
 from jattn.training.data import listops
 from jattn.training.sources.listops import ListOps
 
+# of the commands' own options
+LEAST = {"seed": 0, "count": 1}
 # so many bars of lengths, so many signs for the highest one
 BARS, SIGNS = 15, 40
 # so many expressions are shown, up to so many tokens of each
@@ -31,6 +33,11 @@ def asked(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[
     for field in fields:
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kinds[field.name], default=field.default)
     given = parser.parse_args(argv)
+    for name, least in LEAST.items():
+        if getattr(given, name, least) < least:
+            parser.error(
+                f"--{name} must be at least {least}, got {getattr(given, name)}; leave it out for the usual one."
+            )
     try:
         return ListOps(**{field.name: getattr(given, field.name) for field in fields}), given
     except ValueError as error:

@@ -4,6 +4,9 @@ Source: Nangia and Bowman, "ListOps: A Diagnostic Dataset for Latent Tree Learni
 Workshop, arXiv:1804.06028; Tay, Dehghani, Abnar, Shen, Bahri, Pham, Rao, Yang, Ruder, Metzler, "Long Range Arena: A
 Benchmark for Efficient Transformers", ICLR 2021, arXiv:2011.04006, section 2.2.1 and the released code; see
 `jattn.training.data.listops` for where these differ, and for what differs here.
+
+Of the benchmark's expressions always naming the commonest value is right in 17 %, and naming the commonest one of those
+that begin with the same operator in 36 %: what reaches no more has read no further.
 """
 
 import jax

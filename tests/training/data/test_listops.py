@@ -51,6 +51,16 @@ def test_ten_thousand_values_are_those_of_an_independent_evaluator(law):
     assert names == {*WORTH, *"0123456789"} and deepest == law.depth - 1
 
 
+@pytest.mark.slow
+def test_what_the_commonest_value_and_the_first_operator_tell():
+    table = np.zeros((listops.OPERATORS, 10))
+    for tokens in drawn(BENCHMARK, 10_000):
+        table[tokens[0] - listops.OPERATOR, listops.value(tokens)] += 1
+    # as the source's docstring says, to two standard deviations
+    shares = table.sum(0).max() / table.sum(), table.max(1).sum() / table.sum()
+    np.testing.assert_allclose(shares, (0.17, 0.364), atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -97,6 +107,9 @@ def test_the_law_is_that_of_all_trees_counted_one_by_one():
             three[2 + left + right] = three.get(2 + left + right, 0) + first * second / 4
     for depth, law in enumerate((one, two, three), 1):
         np.testing.assert_allclose(listops.lengths(depth, 2, 12), [law.get(n, 0) for n in range(12)], atol=1e-15)
+    # levels and arguments that are never reached change nothing but how rare the others are
+    np.testing.assert_allclose(listops.lengths(9**9, 2, 9), listops.lengths(4, 2, 9), atol=1e-15)
+    np.testing.assert_allclose(listops.lengths(2, 9**9, 9)[4:], np.full(5, (1 / 4) / (9**9 - 1)), atol=1e-15)
 
 
 def test_half_of_all_expressions_are_held_out():

@@ -26,7 +26,15 @@ def test_the_command_shows_what_the_source_draws(capsys):
     assert sum(counts) == 2 * 30 and len(counts) == show_listops.BARS + 10
 
 
-def test_what_the_source_refuses_is_said_in_its_sentence(capsys):
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--depth", "0"], "error: ListOps.depth must be a whole number of at least 1, got 0; a value alone"),
+        (["--count", "0"], "error: --count must be at least 1, got 0; leave it out"),
+        (["--seed", "-1"], "error: --seed must be at least 0, got -1; leave it out"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_in_a_sentence(words, sentence, capsys):
     with pytest.raises(SystemExit):
-        show_listops.main(["--depth", "0"])
-    assert "error: ListOps.depth must be a whole number of at least 1, got 0" in capsys.readouterr().err
+        show_listops.main(words)
+    assert sentence in capsys.readouterr().err
