@@ -9,6 +9,7 @@ _HOMES = {
     "Function": "jattn.parts.scores.function",
     "LengthScale": "jattn.parts.scores.length_scale",
     "Neural": "jattn.parts.scores.neural",
+    "PerVisible": "jattn.parts.scores.per_visible",
     "ScalableSoftmax": "jattn.parts.scores.scalable_softmax",
     "Score": "jattn.parts.scores",
     "SoftCap": "jattn.parts.scores.soft_cap",
