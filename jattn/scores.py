@@ -10,6 +10,8 @@ _HOMES = {
     "LengthScale": "jattn.parts.scores.length_scale",
     "Neural": "jattn.parts.scores.neural",
     "PerVisible": "jattn.parts.scores.per_visible",
+    "RelativeBias": "jattn.parts.scores.relative_bias",
+    "RotaryBias": "jattn.parts.scores.rotary_bias",
     "ScalableSoftmax": "jattn.parts.scores.scalable_softmax",
     "Score": "jattn.parts.scores",
     "SoftCap": "jattn.parts.scores.soft_cap",
