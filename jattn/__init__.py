@@ -45,5 +45,6 @@ _HOMES = {
     "positions": "jattn",
     "scores": "jattn",
     "sigma_reparam": "jattn.layers.reparametrizations.sigma_reparam",
+    "transitions": "jattn",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

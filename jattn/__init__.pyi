@@ -9,6 +9,7 @@ from jattn import part as part
 from jattn import pools as pools
 from jattn import positions as positions
 from jattn import scores as scores
+from jattn import transitions as transitions
 from jattn.costs.count import cost as cost
 from jattn.engines.merge import merge as merge
 from jattn.layers.hook import attention_fn as attention_fn
