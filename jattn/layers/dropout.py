@@ -1,0 +1,44 @@
+"""Dropout of features inside a layer, by key and absolute position.
+
+Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014, section 4.
+"""
+
+import math
+import zlib
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jattn.engines import dropout
+from jattn.part import Rng
+
+
+def drop(
+    x: Float[Array, "*b t m"],
+    rate: float,
+    rng: Array | Rng | None,
+    name: str,
+    first: Int[Array, "*b"] | int = 0,
+) -> Float[Array, "*b t m"]:
+    """x with some features 0 and the others larger, so that its mean stays; without a key, or at rate 0, as it is.
+
+    `name` tells apart the places that drop by one key, and `first` is the number of the first token in its example.
+    What is dropped depends on no batch: of an `Rng` each example has a key of its own, else one is made by its number.
+    """
+    if rng is None or not rate:
+        return x
+    batch = x.shape[:-2]
+    size = math.prod(batch)
+    given = rng.example if isinstance(rng, Rng) else rng
+    if not isinstance(rng, Rng):
+        given = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(size))
+    keys = given.reshape(size)
+    starts = jnp.broadcast_to(jnp.asarray(first), batch).reshape(size)
+
+    def kept(key, start):
+        noise = jax.random.bits(jax.random.fold_in(key, zlib.crc32(name.encode())), (2,), jnp.uint32)
+        return dropout.kept_features(noise, rate, start + jnp.arange(x.shape[-2]), x.shape[-1])
+
+    stays = jax.vmap(kept)(keys, starts).reshape(x.shape)
+    return jnp.where(stays, x / (1 - rate), 0).astype(x.dtype)
