@@ -21,7 +21,6 @@ from jattn.parts.masks import Full
 from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.masks.causal import Causal
 from jattn.parts.normalizers.laplace import Laplace
-from jattn.parts.normalizers.softmax import Softmax
 from jattn.parts.normalizers.squared_relu import SquaredRelu
 from jattn.parts.scores.per_visible import PerVisible
 from jattn.parts.scores.relative_bias import RelativeBias
