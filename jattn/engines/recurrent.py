@@ -188,25 +188,23 @@ def _chunked(
     size = min(CHUNK, tokens)
     cut = _cut(x, size)
     line = jnp.concatenate([kernel(made, size)[::-1], jnp.zeros((size - 1, channels), x.dtype)])
-    inner = _product("cik,jkc->jic", toeplitz(line.T, size), cut)
+    inner = _product("cik,cjk->cji", toeplitz(line.T, size), cut)
     before, state = _carried(made, cut, state, tokens)
-    outer = _product("icn,jcn->jic", _readings(made, size), _held(before))
-    return (inner + outer).reshape(-1, channels)[:tokens], state
+    return _joined(inner + _outer(made, before, size), tokens), state
 
 
 def _convolved(
     made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], taps: int | None
 ) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
     """One product of transforms, behind what the state gives to each row."""
-    tokens, channels = x.shape
+    tokens, size = len(x), min(CHUNK, len(x))
     heard = tokens if taps is None else taps
     length = smooth(tokens + heard - 1)
     line, given = (jnp.fft.rfft(each.T, length) for each in (kernel(made, heard), x))
     out = jnp.fft.irfft(line * given, length)[:, :tokens].T
-    size = min(CHUNK, tokens)
     before = _powers(made, size * jnp.arange(-(-tokens // size))) * state[None]
-    outer = _product("icn,jcn->jic", _readings(made, size), _held(before))
-    return out + outer.reshape(-1, channels)[:tokens], _carried(made, _cut(x, size), state, tokens)[1]
+    out = out + _joined(_outer(made, before, size), tokens)
+    return out, _carried(made, _cut(x, size), state, tokens)[1]
 
 
 def smooth(least: int) -> int:
@@ -219,28 +217,35 @@ def smooth(least: int) -> int:
     return found
 
 
-def _cut(x: Float[Array, "t c"], size: int) -> Float[Array, "j size c"]:
-    return jnp.pad(x, ((0, -len(x) % size), (0, 0))).reshape(-1, size, x.shape[1])
+def _cut(x: Float[Array, "t c"], size: int) -> Float[Array, "c j size"]:
+    """Chunks of each channel, zeros added to the last: channels first, in which order products are fastest on CPU."""
+    return jnp.pad(x.T, ((0, 0), (0, -len(x) % size))).reshape(x.shape[1], -1, size)
 
 
-def _readings(made: Diagonal, size: int) -> Float[Array, "size c k"]:
-    """What each row of a chunk reads of the state before it."""
-    return _to_read(made.read * _powers(made, 1 + jnp.arange(size)))
+def _joined(cut: Float[Array, "c j size"], tokens: int) -> Float[Array, "t c"]:
+    return cut.reshape(len(cut), -1)[:, :tokens].T
+
+
+def _outer(made: Diagonal, before: Inexact[Array, "j c n"], size: int) -> Float[Array, "c j size"]:
+    """What the rows of chunks read of the states before these."""
+    weights = _to_read(made.read * _powers(made, 1 + jnp.arange(size)))
+    return _product("icn,jcn->cji", weights, _held(before))
 
 
 def _carried(
-    made: Diagonal, cut: Float[Array, "j size c"], state: Inexact[Array, "c n"], tokens: int
+    made: Diagonal, cut: Float[Array, "c j size"], state: Inexact[Array, "c n"], tokens: int
 ) -> tuple[Inexact[Array, "j c n"], Inexact[Array, "c n"]]:
-    """The states before each chunk, and that after the last token, where tokens were added to fill the last chunk."""
-    size = cut.shape[1]
-    rest = tokens - (len(cut) - 1) * size
+    """The states before each chunk, and that after the last token, where zeros were added to fill the last chunk."""
+    count, size = cut.shape[1:]
     added = made.drive * _powers(made, size - 1 - jnp.arange(size))
-    gained = _kept(_product("icn,jic->jcn", _held(added), cut[:-1]), state)
+    gained = _kept(_product("icn,cji->jcn", _held(added), cut), state)
     factor = _powers(made, jnp.full(1, size))[0]
-    state, before = lax.scan(lambda held, new: (factor * held + new, held), state, gained)
-    last = _kept(_product("icn,ic->cn", _held(added[size - rest :]), cut[-1, :rest]), state)
-    after = _powers(made, jnp.full(1, rest))[0] * state + last
-    return jnp.concatenate([before, state[None]]), after
+    state, before = lax.scan(lambda held, new: (factor * held + new, held), state, gained[:-1])
+    before, last = jnp.concatenate([before, state[None]]), gained[-1]
+    if (rest := tokens - (count - 1) * size) < size:
+        factor = _powers(made, jnp.full(1, rest))[0]
+        last = _kept(_product("icn,ci->cn", _held(added[size - rest :]), cut[:, -1, :rest]), state)
+    return before, factor * state + last
 
 
 def _in_steps(

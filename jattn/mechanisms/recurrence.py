@@ -6,7 +6,8 @@ Departs: as the code does, a learned multiple of the input and a SiLU are part o
 and both can be left out.
 """
 
-from typing import Literal, NamedTuple
+import functools
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,9 @@ from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from jattn.engines import recurrent
 from jattn.engines.recurrent import Form
+from jattn.mechanisms import checks
 from jattn.numerics import wide
-from jattn.part import Dims, Part, part
+from jattn.part import Dims, Part, Variables, part
 from jattn.parts.transitions import Diagonal, Transition
 from jattn.parts.transitions.damped_ema import DampedEma
 
@@ -26,6 +28,13 @@ class Held(NamedTuple):
 
     states: Inexact[Array, "c n"]
     segment: Int[Array, ""]
+
+
+class Recurred(NamedTuple):
+    """The rows of a recurrence, and where a state was given that after the last token."""
+
+    out: Float[Array, "*b t c"]
+    state: Held | None
 
 
 @part
@@ -158,4 +167,101 @@ class Recurrence(Part):
             raise ValueError(
                 f"A recurrence over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
                 f"context_axis=None."
+            )
+
+
+def recur(
+    x: Float[Array, "*b t c"],
+    recurrence: Recurrence = Recurrence(),
+    *,
+    variables: Variables,
+    valid: Array | None = None,
+    segments: Int[Array, "*b t"] | None = None,
+    state: Held | None = None,
+) -> Recurred:
+    """A recurrence over any leading batch axes, in time and memory that grow with the length.
+
+    `variables` are those of `recurrence.init`. `valid` is a length or a boolean row; it and `segments` are shared by
+    the batch, or carry its axes. With `state`, that of `recurrence.state` with the axes of the batch in front, tokens
+    are new ones behind those it holds. Raises ValueError for shapes that do not fit, TypeError for a wrong kind.
+    """
+    _check_tokens(x, valid, segments)
+    if not isinstance(recurrence, Recurrence):
+        raise TypeError(f"The argument recurrence must be a Recurrence, got {checks.kind(recurrence)}; build one.")
+    own, batch, tokens = recurrence.own(variables), x.shape[:-2], x.shape[-2]
+    checks.variables(recurrence, own, Dims(1, 1, 1, *x.shape[-1:] * 3))
+    if state is not None and jnp.shape(state.states)[:-2] != batch:
+        raise ValueError(
+            f"The state of a batch {batch} has its axes in front, got states {jnp.shape(state.states)}; broadcast each "
+            f"array of Recurrence.state over the batch."
+        )
+    if valid is not None and jnp.asarray(valid).dtype != bool:
+        valid = jnp.arange(tokens) < jnp.asarray(valid)[..., None]
+    given = x, *(None if each is None else _spread(each, batch) for each in (valid, segments)), state
+    call = functools.partial(recurrence.apply, own)
+    for _ in batch:
+        call = jax.vmap(call)
+    return Recurred(*call(*given))
+
+
+def damped_ema(
+    x: Float[Array, "*b t c"],
+    params: dict,
+    *,
+    center: Literal["twice", "once"] = "twice",
+    activation: Literal["silu", "identity"] = "silu",
+    truncation: int | None = None,
+    valid: Array | None = None,
+    segments: Int[Array, "*b t"] | None = None,
+    state: Held | None = None,
+) -> Recurred:
+    """Mega's moving average of each channel over any leading batch axes; options are those of `Recurrence`.
+
+    `params` holds "transition", the arrays delta, alpha, beta, gamma "c n" of `DampedEma`; the same under "backward"
+    where rows hear later tokens too, and "omega" "c" where a multiple of the input is added, as `Recurrence().init`
+    makes them. Data as in `jattn.recur`. Raises ValueError for arrays that are absent or of other sizes.
+    """
+    sides = {name: DampedEma(_expansion(params, name)) for name in ("transition", "backward") if name in params}
+    residual = "learned" if "omega" in params else "none"
+    recurrence = Recurrence(**sides, center=center, residual=residual, activation=activation, truncation=truncation)
+    return _served(x, recurrence, params, valid, segments, state)
+
+
+# as a whole: operation by operation, a call at a new shape would compile dozens of small programs
+@functools.partial(jax.jit, static_argnums=1)
+def _served(
+    x: Array, recurrence: Recurrence, params: dict, valid: Any, segments: Array | None, state: Held | None
+) -> Recurred:
+    return recur(x, recurrence, variables=Variables(params, {}), valid=valid, segments=segments, state=state)
+
+
+def _expansion(params: dict, name: str) -> int:
+    return jnp.shape(params[name]["delta"])[-1]
+
+
+def _spread(array: Array, batch: tuple[int, ...]) -> Array:
+    array = jnp.asarray(array)
+    return jnp.broadcast_to(array, (*batch, *array.shape[-1:]))
+
+
+def _check_tokens(x: Array, valid: Array | None, segments: Array | None) -> None:
+    dtype, shape = getattr(x, "dtype", None), jnp.shape(x)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"A recurrence goes over a floating array, got {checks.kind(x) if dtype is None else dtype}; cast it, as "
+            f"in jnp.asarray(x, jnp.float32)."
+        )
+    if len(shape) < 2:
+        raise ValueError(f"A recurrence goes over [..., time, channels], got the shape {shape}; give x both axes.")
+    checks.whole("Segments", segments)
+    *batch, tokens, _ = shape
+    for name, array in (("Segments", segments), ("What is valid", valid)):
+        if array is None:
+            continue
+        array = jnp.asarray(array)
+        fits = [(), tuple(batch)] if name != "Segments" and array.dtype != bool else [(tokens,), (*batch, tokens)]
+        if array.shape not in fits:
+            raise ValueError(
+                f"{name} of x {shape} has the shape {' or '.join(map(str, dict.fromkeys(fits)))}, got {array.shape}; "
+                f"reshape or broadcast it."
             )
