@@ -87,7 +87,8 @@ class Decoder(Network):
         x = constrained(axes, self.embedding(tokens, self.dtype, axes), "batch", "time", None)
         flow = Flow(layout or Layout(), state=state, rng=network.for_batch(rng, len(tokens)), axes=axes)
         x, flow, records = self.stack(x, flow)
-        return Decoded(self.head(self.norm(x)), network.joined(records), flow.state)
+        record = self.noted(network.joined(records), rng, {"norm": x})
+        return Decoded(self.head(self.norm(x, rng)), record, flow.state)
 
     def stacks(self) -> tuple[Stack, ...]:
         return (self.stack,)

@@ -116,10 +116,11 @@ class Encoder(Network):
         x = constrained(axes, x, "batch", "time", None)
         flow = Flow(layout, rng=network.for_batch(rng, len(tokens)), axes=axes)
         x, _, records = self.stack(x, flow)
-        x = self.norm(x)
+        record = self.noted(network.joined(records), rng, {"norm": x})
+        x = self.norm(x, rng)
         if self.config.classes is not None:
             x = pooled(x, rows(layout.valid, x.shape[1]), self.config.pool)
-        return Encoded(self.head(x), network.joined(records), x)
+        return Encoded(self.head(x), record, x)
 
     def stacks(self) -> tuple[Stack, ...]:
         return (self.stack,)

@@ -127,8 +127,9 @@ class VisionTransformer(Network):
         x = constrained(axes, x, "batch", "time", None)
         flow = Flow(layout or Layout(), rng=network.for_batch(rng, len(x)), axes=axes)
         x, _, records = self.stack(x, flow)
-        x = pooled(self.norm(x), None, "mean" if self.class_token is None else "first")
-        return Encoded(self.head(x), network.joined(records), x)
+        record = self.noted(network.joined(records), rng, {"norm": x})
+        x = pooled(self.norm(x, rng), None, "mean" if self.class_token is None else "first")
+        return Encoded(self.head(x), record, x)
 
     def stacks(self) -> tuple[Stack, ...]:
         return (self.stack,)
