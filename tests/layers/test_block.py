@@ -86,3 +86,18 @@ def test_batch_norms_report_beside_the_mixer_and_a_missing_half_as_nothing():
         np.testing.assert_allclose(each.before_mixer.mean[...], X.mean((0, 1)), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(block.before_feedforward.mean[...], between.mean((0, 1)), rtol=1e-5, atol=1e-6)
     assert block(X, Flow())[2].stats is None
+
+
+class Streaming(nnx.Module):
+    """A mixer of what the stream was before the norm."""
+
+    def __call__(self, x, flow):
+        return flow.stream - x, flow, Record(None, {})
+
+
+def test_the_mixer_knows_the_stream_and_no_layer_behind_the_block_does():
+    block = Block(Streaming(), Shifting(), 16, rngs=nnx.Rngs(0))
+    y, flow, _ = block(X, Flow())
+    between = 2 * X - block.before_mixer(X)
+    np.testing.assert_allclose(y, between + block.before_feedforward(between) + 1, rtol=1e-6, atol=1e-6)
+    assert flow.stream is None

@@ -184,6 +184,7 @@ def mega_attention(
     `mega_state` starts, are as in `jattn.attend`. Raises ValueError for shapes that do not fit and for a state of
     other sizes.
     """
+    x = jnp.asarray(x)
     flow = Flow(Layout() if layout is None else layout, rng=rng, state=state, stream=stream)
     dims = mega.dims(x.shape[-1], 1, None)
     y, flow, record = through_heads.apply(mega, attention, variables, dims, x, flow)

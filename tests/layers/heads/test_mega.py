@@ -17,6 +17,7 @@ from jattn.layers.multihead import MultiHead
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
+from jattn.part import Rng
 from jattn.parts.masks import Full
 from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.masks.causal import Causal
@@ -26,6 +27,7 @@ from jattn.parts.scores.per_visible import PerVisible
 from jattn.parts.scores.relative_bias import RelativeBias
 from jattn.parts.scores.rotary_bias import RotaryBias
 from jattn.parts.transitions.damped_ema import DampedEma
+from tests.support import largest_intermediate
 
 WIDTH, SHARED, VALUE, TOKENS, CHUNK = 6, 4, 10, 13, 5
 X = np.random.default_rng(0).normal(size=(3, TOKENS, WIDTH)).astype(np.float32)
@@ -158,11 +160,23 @@ def ran(module, x, valid=VALID):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_it_is_the_papers_layer_in_value_and_gradient(name):
+def test_it_is_the_papers_layer(name):
     module = layer(name)
     want = by_hand(module, name, X)
     # float32 through six products of ten terms each
     np.testing.assert_allclose(ran(module, X)[VALID], want[VALID], atol=1e-5 * np.abs(want).max())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "laplace in chunks",
+        "both ways",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("softmax", "laplace", "squared relu", "chunks")),
+    ],
+)
+def test_gradients_are_those_of_the_papers_layer(name):
+    module = layer(name)
     weigh = np.random.default_rng(1).normal(size=X.shape) * VALID[..., None]
 
     def loss(weights, x):
@@ -221,7 +235,7 @@ def test_the_update_gate_keeps_the_stream_or_replaces_it(place):
     block = Block(module, None, WIDTH, "layer", place, rngs=nnx.Rngs(0))
     x = 3 * X + 1
     inputs = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) if place == "before" else x
-    norm = lambda y: y if place == "before" else block.after_mixer(y)  # noqa: E731
+    norm = lambda y: y if place == "before" else block.after_mixer(jnp.asarray(y, jnp.float32))  # noqa: E731
     module.projecting["update_gate"][...] = jnp.zeros((WIDTH, WIDTH))
     for gate, want in ((-1e3, x), (1e3, by_hand_candidate(module, inputs))):
         module.projecting["update_gate_bias"][...] = jnp.full(WIDTH, gate)
@@ -236,10 +250,7 @@ def by_hand_candidate(module, inputs):
     return by_hand(module, "softmax", inputs, stream=np.zeros_like(inputs))
 
 
-DECODED = ["chunks", "laplace in chunks", "softmax"]
-
-
-@pytest.mark.parametrize("name", DECODED)
+@pytest.mark.parametrize("name", ["laplace in chunks", "chunks", pytest.param("softmax", marks=pytest.mark.slow)])
 def test_decoding_across_chunk_borders_is_one_pass_with_any_blocks(name):
     module = layer(name)
     graphdef, weights = nnx.split(module)
@@ -307,8 +318,6 @@ def test_features_drop_by_key_and_slot_alone():
         return y, flow.state
 
     keys = jax.random.split(jax.random.key(3), 3)
-    from jattn.part import Rng
-
     rng = Rng(keys[0], keys[0], keys)
     y, _ = noisy(X, rng)
     assert np.abs(y - ran(module, X, None)).max() > 0.1
@@ -321,7 +330,19 @@ def test_features_drop_by_key_and_slot_alone():
     np.testing.assert_allclose(np.concatenate(rows, 1), y, atol=1e-5)
 
 
-def test_sizes_starts_and_kept_names():
+@pytest.mark.slow
+def test_memory_is_linear():
+    def largest(tokens):
+        module, x = layer("laplace in chunks"), jax.ShapeDtypeStruct((1, tokens, WIDTH), jnp.float32)
+        graphdef, weights = nnx.split(module)
+        return largest_intermediate(jax.grad(lambda w, x: run(graphdef, w, x, None).sum(), (0, 1)), weights, x)
+
+    assert largest(1009) < 1009**2
+    # from 2048 on tiles grow no more
+    assert largest(8072) <= 2.1 * largest(4036)
+
+
+def test_sizes_and_starts():
     made = Mega(recurrence=Recurrence(DampedEma(16)))
     dims = made.dims(256, 1, None)
     assert (dims.key_width, dims.value_width) == (128, 512)
