@@ -20,6 +20,7 @@ _HOMES = {
     "attention_entropy": "jattn.mechanisms.entropy",
     "attention_fn": "jattn.layers.hook",
     "attention_weights": "jattn.mechanisms.weights",
+    "caches": "jattn",
     "catalogue": "jattn",
     "causal_ceiling": "jattn.mechanisms.entropy_bands",
     "cost": "jattn.costs.count",

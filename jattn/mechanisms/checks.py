@@ -16,6 +16,7 @@ from jaxtyping import Array
 from jattn.mechanisms import Layout, Mechanism, shapes
 from jattn.numerics import known
 from jattn.part import Dims, Part, Place, Rng, Side, Span, path_of
+from jattn.parts.caches import Cache, Kept
 from jattn.parts.masks import Mask
 from jattn.parts.scores import Score
 
@@ -193,6 +194,35 @@ def distances(scores: tuple[Score, ...], mask: Mask, query: Side, key: Side, tok
             f"{name} has numbers for positions less than {score.near} tokens apart, got a mask that lets rows see "
             f"farther in a call of {tokens} tokens; make it with {name}(length={tokens}), keep rows near by a mask, as "
             f"BlockDiagonal({score.near}) does, or use RotaryBias, which has no limit."
+        )
+
+
+def looks_back(scores: tuple[Score, ...], mask: Mask, cache: Cache, dims: Dims) -> None:
+    """Refuses a cache that lets go of tokens which rows may still see, or which a score sums over."""
+    near = cache.looks_back()
+    if near is None:
+        return
+    name = f"{type(cache).__name__}({near})"
+    if summing := [type(score).__name__ for score in scores if score.mixes]:
+        raise ValueError(
+            f"{name} keeps the last {near} tokens, got {summing[0]}, which sums over all; keep them all by Whole()."
+        )
+    at, place = np.arange(3 * near), Place(np.arange(dims.heads), dims.heads, dims.key_heads)
+    side = Side(at, at, at, None, None, len(at), {})
+    if _farther(mask, near, (at, at), (side, side), place):
+        raise ValueError(
+            f"{name} keeps the last {near} tokens, got a mask that lets rows see farther; keep them all by Whole(), or "
+            f"rows near by a mask, as BlockDiagonal({near}) does."
+        )
+
+
+def held(kept: Kept, key: Array, value: Array) -> None:
+    """Refuses what was kept of keys and values of other heads and widths; leading batch axes are free."""
+    want, got = ([x.shape[-2:] for x in pair] for pair in ((key, value), (kept.key, kept.value)))
+    if want != got:
+        raise ValueError(
+            f"A decoding state goes on in the attention that it is of, got one of keys and values of heads and widths "
+            f"{got[0]} and {got[1]} for {want[0]} and {want[1]}; start one by this model's state."
         )
 
 

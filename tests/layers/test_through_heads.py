@@ -79,7 +79,7 @@ def test_a_projections_state_goes_on_beside_the_attentions():
 
 def test_without_one_the_state_is_the_attentions():
     made = layer(Grouped())
-    assert type(made.state(2, 6, jnp.float32)).__name__ == "Cache"
+    assert type(made.state(2, 6, jnp.float32)).__name__ == "Kept"
 
 
 def test_a_state_of_other_heads_is_refused():
