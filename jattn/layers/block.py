@@ -21,7 +21,7 @@ Residual = Literal["plain", "scaled"]
 
 
 class Block(nnx.Module):
-    """`mixer(x, flow) -> y, flow, record` and `feedforward(x) -> y`, each added to the stream.
+    """`mixer(x, flow) -> y, flow, record` and `feedforward(x, rng) -> y`, each added to the stream.
 
     A norm stands before each half, or after each sum. With a scaled residual the second sum is skip * x + y / divisor,
     two learned numbers that start at 1. A block whose `feedforward` is None ends with its first half.
@@ -58,7 +58,7 @@ class Block(nnx.Module):
         x = self.after_mixer(_whole_features(x + y, flow))
         if self.feedforward is None:
             return x, flow, record
-        y = self.feedforward(self.before_feedforward(x))
+        y = self.feedforward(self.before_feedforward(x), flow.rng)
         if self.skip is not None:
             x, y = (self.skip[...] * x).astype(x.dtype), (y / self.divisor[...]).astype(y.dtype)
         return self.after_feedforward(_whole_features(x + y, flow)), flow, record

@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jattn.layers.block import Place, Residual
+from jattn.layers.dropout import check_rate
 from jattn.layers.feedforward import ACTIVATIONS
 from jattn.layers.heads import Heads
 from jattn.layers.heads.grouped import Grouped
@@ -20,6 +21,8 @@ from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
 from jattn.part import Part
 
+FEEDFORWARDS = ("full", "gated", "biased", "fused")
+
 
 @dataclasses.dataclass(frozen=True)
 class Model(Part):
@@ -27,8 +30,11 @@ class Model(Part):
 
     `norm_place` is before each half of a block, with one more norm before the head, or after each sum. A `residual`
     scaled by two learned numbers a layer trains where norms are gone; a gated feed-forward layer has a third kernel, a
-    fused one is one square kernel without an activation, and the `pruned` deepest blocks have none. With a
-    `reparametrization` all kernels but the embedding's are made from what is learned, and none starts at 0.
+    biased one has biases, a fused one is one square kernel without an activation, and the `pruned` deepest blocks have
+    none. With a `reparametrization` all kernels but the embedding's are made from what is learned; none starts at 0.
+
+    In training `dropout` acts on what is embedded and on what feed-forward layers give, `hidden_dropout` inside them;
+    what acts in attention are options of `attention` and `projection`.
     """
 
     # the fewest blocks that a model may have
@@ -42,11 +48,13 @@ class Model(Part):
     norm: Literal["rms", "layer", "simple_rms", "none"] = "rms"
     norm_place: Literal["before", "after"] = "before"
     residual: Literal["plain", "scaled"] = "plain"
-    feedforward: Literal["full", "gated", "fused"] = "full"
+    feedforward: Literal["full", "gated", "biased", "fused"] = "full"
     pruned: int = 0
     reparametrization: Reparametrization = Plain()
     activation: Literal["squared_relu", "gelu", "silu", "relu", "identity"] = "squared_relu"
     expansion: int = 4
+    dropout: float = 0.0
+    hidden_dropout: float = 0.0
 
     def __post_init__(self):
         name = type(self).__name__
@@ -54,7 +62,7 @@ class Model(Part):
         self.at_least(self.shallowest, "depth")
         for field, allowed in (
             ("norm", get_args(Kind)), ("norm_place", get_args(Place)), ("activation", tuple(ACTIVATIONS)),
-            ("residual", get_args(Residual)), ("feedforward", ("full", "gated", "fused")),
+            ("residual", get_args(Residual)), ("feedforward", FEEDFORWARDS),
         ):  # fmt: skip
             self.one_of(field, allowed)
         if not 0 <= self.pruned <= self.depth:
@@ -66,6 +74,13 @@ class Model(Part):
             raise ValueError(
                 f"{name}.feedforward may be 'fused' where no activation stands between its kernels, got "
                 f"{self.activation!r}; use --model.activation identity, or --model.feedforward full."
+            )
+        check_rate(name, "dropout", self.dropout)
+        check_rate(name, "hidden_dropout", self.hidden_dropout)
+        if self.feedforward == "fused" and self.hidden_dropout:
+            raise ValueError(
+                f"{name}.hidden_dropout must be 0 where feed-forward layers are one kernel, got "
+                f"{self.hidden_dropout!r}; use --model.dropout."
             )
         # refuses widths and heads that do not divide
         self.projection.dims(self.width, self.heads, self.depth)

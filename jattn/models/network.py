@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
+from jattn.layers.biased_feedforward import BiasedFeedForward
 from jattn.layers.block import Block
 from jattn.layers.buffers import Buffer
+from jattn.layers.dropout import EMBEDDED, dropped
 from jattn.layers.feedforward import FeedForward
 from jattn.layers.flow import Places, Record
 from jattn.layers.fused_feedforward import FusedFeedForward
@@ -74,9 +76,10 @@ def kernels(network: Network, rngs: nnx.Rngs) -> Reparametrized | None:
 def feed_forward(config: Model, rngs: nnx.Rngs) -> nnx.Module:
     """The second half of a block."""
     if config.feedforward == "fused":
-        return FusedFeedForward(config.width)
-    kind = GatedFeedForward if config.feedforward == "gated" else FeedForward
-    return kind(config.width, config.expansion * config.width, config.activation, rngs=rngs)
+        return FusedFeedForward(config.width, config.dropout)
+    kind = {"full": FeedForward, "gated": GatedFeedForward, "biased": BiasedFeedForward}[config.feedforward]
+    hidden = config.expansion * config.width
+    return kind(config.width, hidden, config.activation, config.hidden_dropout, config.dropout, rngs=rngs)
 
 
 def multi_head(config: Model, attention: Mechanism, rngs: nnx.Rngs) -> MultiHead:
@@ -103,6 +106,11 @@ def stack(
         repeat=(make,) if whole else (), last=(bare,) * config.pruned, depth=max(1, whole), remat=remat,
         layers_at_once=layers_at_once, rngs=rngs,
     )  # fmt: skip
+
+
+def embedded(config: Model, x: Float[Array, "b t m"], rng: Rng | None) -> Float[Array, "b t m"]:
+    """What the first block reads, of which dropout leaves a part in training."""
+    return dropped(x, config.dropout, rng, EMBEDDED)
 
 
 def last_norm(config: Model, rngs: nnx.Rngs) -> Norm:

@@ -206,7 +206,7 @@ def _feed_forward(run: Run) -> tuple[float, ...]:
     """Outputs of the products of a feed-forward layer, for each feature of the stream, on average over the layers."""
     model = run.model
     hidden = model.expansion * model.width
-    each = {"fused": (model.width,), "full": (hidden,) * 2, "gated": (hidden,) * 3}[model.feedforward]
+    each = {"fused": (model.width,), "gated": (hidden,) * 3}.get(model.feedforward, (hidden,) * 2)
     return tuple(size * (model.depth - model.pruned) / max(1, model.depth) for size in each)
 
 

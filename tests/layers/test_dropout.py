@@ -1,0 +1,52 @@
+"""Dropout of features: what it keeps, on average, and on what its noise depends."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jattn.layers.dropout import FEEDFORWARD, HIDDEN, check_rate, dropped
+from jattn.part import Rng
+
+X = 1 + jax.random.uniform(jax.random.key(0), (3, 40, 50))
+KEYS = jax.random.split(jax.random.key(1), 3)
+RNG = Rng(KEYS[0], KEYS[0], KEYS)
+
+
+def test_without_a_key_or_a_rate_nothing_is_dropped():
+    assert dropped(X, 0.3, None, HIDDEN) is X and dropped(X, 0.0, RNG, HIDDEN) is X
+
+
+def test_a_share_is_zero_and_the_rest_larger():
+    y = np.asarray(dropped(X, 0.3, RNG, HIDDEN))
+    # 6000 draws: five deviations of their mean
+    assert abs((y == 0).mean() - 0.3) < 5 * (0.3 * 0.7 / y.size) ** 0.5
+    np.testing.assert_allclose(y[y != 0], (np.asarray(X) / 0.7)[y != 0], rtol=1e-6)
+    assert dropped(X.astype(jnp.bfloat16), 0.3, RNG, HIDDEN).dtype == jnp.bfloat16
+
+
+def test_noise_is_of_the_example_and_the_slot_alone():
+    y = dropped(X, 0.3, RNG, HIDDEN)
+    np.testing.assert_array_equal(dropped(X[:, :17], 0.3, RNG, HIDDEN), y[:, :17])
+    np.testing.assert_array_equal(dropped(X[1:2], 0.3, RNG._replace(example=KEYS[1:2]), HIDDEN), y[1:2])
+    np.testing.assert_array_equal(dropped(X[1], 0.3, RNG._replace(example=KEYS[1]), HIDDEN), y[1])
+    kept = np.asarray(y != 0)
+    assert (kept[0] != kept[1]).any() and (kept[0, 0] != kept[0, 1]).any()
+    assert (kept != np.asarray(dropped(X, 0.3, RNG, FEEDFORWARD) != 0)).any()
+
+
+def test_one_key_is_split_over_the_batch():
+    kept = np.asarray(dropped(X, 0.3, jax.random.key(2), HIDDEN) != 0)
+    assert (kept[0] != kept[1]).any() and (kept[1] != kept[2]).any()
+    assert dropped(X[0], 0.3, jax.random.key(2), HIDDEN).shape == X[0].shape
+
+
+def test_its_gradient_is_what_it_kept():
+    slope = jax.grad(lambda x: dropped(x, 0.3, RNG, HIDDEN).sum())(X)
+    np.testing.assert_allclose(slope, np.where(dropped(X, 0.3, RNG, HIDDEN) != 0, 1 / 0.7, 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [1, -0.1, float("nan"), "half", True])
+def test_what_is_no_probability_is_refused(rate):
+    with pytest.raises(ValueError, match=r"Mega.dropout must be a probability in \[0, 1\), got .*; 0 drops nothing"):
+        check_rate("Mega", "dropout", rate)
