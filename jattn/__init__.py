@@ -13,6 +13,7 @@ _HOMES = {
     "LinearAttention": "jattn.mechanisms.linear",
     "LogNormalDiagonal": "jattn.mechanisms.log_normal_diagonal",
     "Part": "jattn.part",
+    "Recurrence": "jattn.mechanisms.recurrence",
     "Stats": "jattn.part",
     "Variables": "jattn.part",
     "attend": "jattn.mechanisms.attention",
@@ -22,6 +23,7 @@ _HOMES = {
     "catalogue": "jattn",
     "causal_ceiling": "jattn.mechanisms.entropy_bands",
     "cost": "jattn.costs.count",
+    "damped_ema": "jattn.mechanisms.recurrence",
     "decays": "jattn",
     "delta_attention": "jattn.mechanisms.delta",
     "dot_product_attention": "jattn.mechanisms.dot_product",
@@ -43,7 +45,9 @@ _HOMES = {
     "plan": "jattn.planning.plan",
     "pools": "jattn",
     "positions": "jattn",
+    "recur": "jattn.mechanisms.recurrence",
     "scores": "jattn",
     "sigma_reparam": "jattn.layers.reparametrizations.sigma_reparam",
+    "transitions": "jattn",
 }
 __getattr__, __dir__, __all__ = lazy.face(__name__, _HOMES)

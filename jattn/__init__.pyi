@@ -9,6 +9,7 @@ from jattn import part as part
 from jattn import pools as pools
 from jattn import positions as positions
 from jattn import scores as scores
+from jattn import transitions as transitions
 from jattn.costs.count import cost as cost
 from jattn.engines.merge import merge as merge
 from jattn.layers.hook import attention_fn as attention_fn
@@ -33,6 +34,9 @@ from jattn.mechanisms.log_normal_diagonal import LogNormalDiagonal as LogNormalD
 from jattn.mechanisms.parallel_attention import parallel_attention as parallel_attention
 from jattn.mechanisms.parallel_context import parallel_context as parallel_context
 from jattn.mechanisms.performer import performer_attention as performer_attention
+from jattn.mechanisms.recurrence import Recurrence as Recurrence
+from jattn.mechanisms.recurrence import damped_ema as damped_ema
+from jattn.mechanisms.recurrence import recur as recur
 from jattn.mechanisms.weights import attention_weights as attention_weights
 from jattn.part import Attended as Attended
 from jattn.part import Dims as Dims

@@ -35,6 +35,7 @@ NAMES = {
     "jattn.mechanisms.parallel_attention": ("parallel_attention",),
     "jattn.mechanisms.parallel_context": ("parallel_context",),
     "jattn.mechanisms.performer": ("performer_attention",),
+    "jattn.mechanisms.recurrence": ("Recurrence", "damped_ema", "recur"),
     "jattn.mechanisms.weights": ("attention_weights",),
     "jattn.planning.plan": ("plan",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jattn.layers.dropout import FEEDFORWARD, HIDDEN, dropped
+from jattn.layers.dropout import drop
 from jattn.layers.embeddings import DEVIATION
 from jattn.layers.feedforward import ACTIVATIONS, Activation, check_activation
 from jattn.layers.product import plus, product
@@ -43,6 +43,6 @@ class BiasedFeedForward(nnx.Module):
 
     def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
         hidden = ACTIVATIONS[self.activation](plus(product(x, self.up[...]), self.up_bias[...]))
-        hidden = dropped(hidden, self.hidden_dropout, rng, HIDDEN)
+        hidden = drop(hidden, self.hidden_dropout, rng, "hidden")
         y = plus(product(hidden, self.down[...]), self.down_bias[...])
-        return dropped(y, self.dropout, rng, FEEDFORWARD)
+        return drop(y, self.dropout, rng, "feedforward")

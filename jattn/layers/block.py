@@ -54,7 +54,8 @@ class Block(nnx.Module):
         self.skip, self.divisor = (nnx.Param(jnp.ones(())) if scaled else None for _ in range(2))
 
     def __call__(self, x: Float[Array, "*b t m"], flow: Flow) -> tuple[Float[Array, "*b t m"], Flow, Record]:
-        y, flow, record = self.mixer(self.before_mixer(x), flow)
+        y, flow, record = self.mixer(self.before_mixer(x), flow._replace(stream=x))
+        flow = flow._replace(stream=None)
         x = self.after_mixer(_whole_features(x + y, flow))
         if self.feedforward is None:
             return x, flow, record

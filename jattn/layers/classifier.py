@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jattn.layers.dropout import CLASSIFIER, dropped
+from jattn.layers.dropout import drop
 from jattn.layers.product import plus, product
 from jattn.part import Rng
 
@@ -28,5 +28,5 @@ class Classifier(nnx.Module):
     def __call__(self, x: Float[Array, "b m"], rng: Array | Rng | None = None) -> Float[Array, "b v"]:
         hidden = plus(product(x, self.up[...]), self.bias[...])
         # each example is a line of one token
-        hidden = dropped(hidden[:, None], self.dropout, rng, CLASSIFIER)[:, 0]
+        hidden = drop(hidden[:, None], self.dropout, rng, "classifier")[:, 0]
         return product(jax.nn.gelu(hidden, approximate=False), self.table[...], jnp.float32)

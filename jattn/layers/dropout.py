@@ -1,43 +1,47 @@
-"""Dropout of features: in training some of a token's numbers are 0 and the others larger, so that their mean stays.
+"""Dropout of features inside a layer, by key and absolute position.
 
 Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014, section 4.
 """
 
-import functools
 import math
+import zlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from jattn.engines import dropout
 from jattn.part import Rng
 
-# where in a layer features are dropped, each place with a noise of its own
-HIDDEN, FEEDFORWARD = 1, 2
-# outside of layers: the model's key is folded with the numbers of layers too, and these are none
-EMBEDDED, CLASSIFIER = 2**31 - 1, 2**31 - 2
 
+def drop(
+    x: Float[Array, "*b t m"],
+    rate: float,
+    rng: Array | Rng | None,
+    name: str,
+    first: Int[Array, "*b"] | int = 0,
+) -> Float[Array, "*b t m"]:
+    """x with some features 0 and the others larger, so that its mean stays; without a key, or at rate 0, as it is.
 
-def dropped(x: Float[Array, "*b t m"], rate: float, rng: Array | Rng | None, place: int) -> Float[Array, "*b t m"]:
-    """x with a share `rate` of its numbers 0, by the key of each example and the slot of each token; all without a key.
-
-    A key that is not an `Rng` is split over the batch.
+    `name` tells apart the places that drop by one key, and `first` is the number of the first token in its example.
+    What is dropped depends on no batch: of an `Rng` each example has a key of its own, else one is made by its number.
     """
-    if not rate or rng is None:
+    if rng is None or not rate:
         return x
-    lead = x.shape[:-2]
-    if isinstance(rng, Rng):
-        keys = rng.example
-    else:
-        keys = jax.vmap(functools.partial(jax.random.fold_in, rng))(jnp.arange(math.prod(lead))).reshape(lead)
+    batch = x.shape[:-2]
+    size = math.prod(batch)
+    given = rng.example if isinstance(rng, Rng) else rng
+    if not isinstance(rng, Rng):
+        given = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(size))
+    keys = given.reshape(size)
+    starts = jnp.broadcast_to(jnp.asarray(first), batch).reshape(size)
 
-    def one(x: Float[Array, "t m"], key: Array) -> Float[Array, "t m"]:
-        kept = jax.random.bernoulli(jax.random.fold_in(key, place), 1 - rate, x.shape)
-        return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+    def kept(key, start):
+        noise = jax.random.bits(jax.random.fold_in(key, zlib.crc32(name.encode())), (2,), jnp.uint32)
+        return dropout.kept_features(noise, rate, start + jnp.arange(x.shape[-2]), x.shape[-1])
 
-    for _ in lead:
-        one = jax.vmap(one)
-    return one(x, keys)
+    stays = jax.vmap(kept)(keys, starts).reshape(x.shape)
+    return jnp.where(stays, x / (1 - rate), 0).astype(x.dtype)
 
 
 def check_rate(owner: str, name: str, rate: float) -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jattn.layers.dropout import FEEDFORWARD, HIDDEN, dropped
+from jattn.layers.dropout import drop
 from jattn.layers.product import product
 from jattn.part import Rng
 
@@ -60,8 +60,8 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
         hidden = ACTIVATIONS[self.activation](product(x, self.up[...]))
-        hidden = dropped(hidden, self.hidden_dropout, rng, HIDDEN)
-        return dropped(product(hidden, self.down[...]), self.dropout, rng, FEEDFORWARD)
+        hidden = drop(hidden, self.hidden_dropout, rng, "hidden")
+        return drop(product(hidden, self.down[...]), self.dropout, rng, "feedforward")
 
 
 def check_activation(activation: str) -> None:

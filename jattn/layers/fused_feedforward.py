@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jattn.layers.dropout import FEEDFORWARD, dropped
+from jattn.layers.dropout import drop
 from jattn.layers.feedforward import FeedForward
 from jattn.layers.product import product
 from jattn.part import Rng
@@ -44,4 +44,4 @@ class FusedFeedForward(nnx.Module):
         return fused
 
     def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
-        return dropped(product(x, self.kernel[...]), self.dropout, rng, FEEDFORWARD)
+        return drop(product(x, self.kernel[...]), self.dropout, rng, "feedforward")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jattn.layers.dropout import FEEDFORWARD, HIDDEN, dropped
+from jattn.layers.dropout import drop
 from jattn.layers.feedforward import ACTIVATIONS, Activation, check_activation
 from jattn.layers.product import product
 from jattn.part import Rng
@@ -40,5 +40,5 @@ class GatedFeedForward(nnx.Module):
 
     def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
         gate = ACTIVATIONS[self.activation](product(x, self.gate[...]))
-        hidden = dropped(gate * product(x, self.up[...]), self.hidden_dropout, rng, HIDDEN)
-        return dropped(product(hidden, self.down[...]), self.dropout, rng, FEEDFORWARD)
+        hidden = drop(gate * product(x, self.up[...]), self.hidden_dropout, rng, "hidden")
+        return drop(product(hidden, self.down[...]), self.dropout, rng, "feedforward")

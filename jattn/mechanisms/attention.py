@@ -157,6 +157,7 @@ class Attention(Mechanism):
         keys = key.vector.shape[0]
         if self.context_axis is not None and not self._gathers():
             keys *= lax.axis_size(self.context_axis)
+        checks.distances(self.score, self.mask, query, key, keys, place)
         checks.pairs(layout, (query.vector.shape[1], query.vector.shape[0], keys))
         noise = dropout.words(rng) if self.dropout and rng is not None else None
         rule = Rule(scale, self.score, self.mask, self.normalizer, self.dropout if noise is not None else 0.0)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jattn.layers.biased_feedforward import BiasedFeedForward
 from jattn.layers.block import Block
 from jattn.layers.buffers import Buffer
-from jattn.layers.dropout import EMBEDDED, dropped
+from jattn.layers.dropout import drop
 from jattn.layers.feedforward import FeedForward
 from jattn.layers.flow import Places, Record
 from jattn.layers.fused_feedforward import FusedFeedForward
@@ -110,7 +110,7 @@ def stack(
 
 def embedded(config: Model, x: Float[Array, "b t m"], rng: Rng | None) -> Float[Array, "b t m"]:
     """What the first block reads, of which dropout leaves a part in training."""
-    return dropped(x, config.dropout, rng, EMBEDDED)
+    return drop(x, config.dropout, rng, "embedded")
 
 
 def last_norm(config: Model, rngs: nnx.Rngs) -> Norm:

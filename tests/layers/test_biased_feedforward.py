@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jattn.layers.biased_feedforward import BiasedFeedForward
-from jattn.layers.dropout import FEEDFORWARD, HIDDEN, dropped
+from jattn.layers.dropout import drop
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 16))
 
@@ -39,8 +39,8 @@ def test_dropout_acts_inside_and_on_what_comes_out():
     key = jax.random.key(3)
     made = layer(hidden_dropout=0.4, dropout=0.2)
     hidden = jax.nn.silu(X @ made.up[...] + made.up_bias[...][None, None])
-    inside = dropped(hidden, 0.4, key, HIDDEN) @ made.down[...] + made.down_bias[...][None, None]
-    np.testing.assert_allclose(made(X, key), dropped(inside, 0.2, key, FEEDFORWARD), rtol=1e-5, atol=1e-6)
+    inside = drop(hidden, 0.4, key, "hidden") @ made.down[...] + made.down_bias[...][None, None]
+    np.testing.assert_allclose(made(X, key), drop(inside, 0.2, key, "feedforward"), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(made(X), layer()(X))
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.layers.dropout import FEEDFORWARD, HIDDEN, check_rate, dropped
+from jattn.layers.dropout import check_rate, drop
 from jattn.part import Rng
 
 X = 1 + jax.random.uniform(jax.random.key(0), (3, 40, 50))
@@ -14,36 +14,37 @@ RNG = Rng(KEYS[0], KEYS[0], KEYS)
 
 
 def test_without_a_key_or_a_rate_nothing_is_dropped():
-    assert dropped(X, 0.3, None, HIDDEN) is X and dropped(X, 0.0, RNG, HIDDEN) is X
+    assert drop(X, 0.3, None, "hidden") is X and drop(X, 0.0, RNG, "hidden") is X
 
 
 def test_a_share_is_zero_and_the_rest_larger():
-    y = np.asarray(dropped(X, 0.3, RNG, HIDDEN))
+    y = np.asarray(drop(X, 0.3, RNG, "hidden"))
     # 6000 draws: five deviations of their mean
     assert abs((y == 0).mean() - 0.3) < 5 * (0.3 * 0.7 / y.size) ** 0.5
     np.testing.assert_allclose(y[y != 0], (np.asarray(X) / 0.7)[y != 0], rtol=1e-6)
-    assert dropped(X.astype(jnp.bfloat16), 0.3, RNG, HIDDEN).dtype == jnp.bfloat16
+    assert drop(X.astype(jnp.bfloat16), 0.3, RNG, "hidden").dtype == jnp.bfloat16
 
 
 def test_noise_is_of_the_example_and_the_slot_alone():
-    y = dropped(X, 0.3, RNG, HIDDEN)
-    np.testing.assert_array_equal(dropped(X[:, :17], 0.3, RNG, HIDDEN), y[:, :17])
-    np.testing.assert_array_equal(dropped(X[1:2], 0.3, RNG._replace(example=KEYS[1:2]), HIDDEN), y[1:2])
-    np.testing.assert_array_equal(dropped(X[1], 0.3, RNG._replace(example=KEYS[1]), HIDDEN), y[1])
+    y = drop(X, 0.3, RNG, "hidden")
+    np.testing.assert_array_equal(drop(X[:, :17], 0.3, RNG, "hidden"), y[:, :17])
+    np.testing.assert_array_equal(drop(X[1:2], 0.3, RNG._replace(example=KEYS[1:2]), "hidden"), y[1:2])
+    np.testing.assert_array_equal(drop(X[:, 17:], 0.3, RNG, "hidden", 17), y[:, 17:])
+    np.testing.assert_array_equal(drop(X[1], 0.3, RNG._replace(example=KEYS[1]), "hidden"), y[1])
     kept = np.asarray(y != 0)
     assert (kept[0] != kept[1]).any() and (kept[0, 0] != kept[0, 1]).any()
-    assert (kept != np.asarray(dropped(X, 0.3, RNG, FEEDFORWARD) != 0)).any()
+    assert (kept != np.asarray(drop(X, 0.3, RNG, "feedforward") != 0)).any()
 
 
 def test_one_key_is_split_over_the_batch():
-    kept = np.asarray(dropped(X, 0.3, jax.random.key(2), HIDDEN) != 0)
+    kept = np.asarray(drop(X, 0.3, jax.random.key(2), "hidden") != 0)
     assert (kept[0] != kept[1]).any() and (kept[1] != kept[2]).any()
-    assert dropped(X[0], 0.3, jax.random.key(2), HIDDEN).shape == X[0].shape
+    assert drop(X[0], 0.3, jax.random.key(2), "hidden").shape == X[0].shape
 
 
 def test_its_gradient_is_what_it_kept():
-    slope = jax.grad(lambda x: dropped(x, 0.3, RNG, HIDDEN).sum())(X)
-    np.testing.assert_allclose(slope, np.where(dropped(X, 0.3, RNG, HIDDEN) != 0, 1 / 0.7, 0), rtol=1e-6)
+    slope = jax.grad(lambda x: drop(x, 0.3, RNG, "hidden").sum())(X)
+    np.testing.assert_allclose(slope, np.where(drop(X, 0.3, RNG, "hidden") != 0, 1 / 0.7, 0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [1, -0.1, float("nan"), "half", True])
