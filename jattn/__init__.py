@@ -35,6 +35,8 @@ _HOMES = {
     "features": "jattn",
     "linear_attention": "jattn.mechanisms.linear",
     "masks": "jattn",
+    "mega_attention": "jattn.layers.heads.mega",
+    "mega_state": "jattn.layers.heads.mega",
     "merge": "jattn.engines.merge",
     "nn": "jattn",
     "normalizers": "jattn",

@@ -12,6 +12,8 @@ from jattn import scores as scores
 from jattn import transitions as transitions
 from jattn.costs.count import cost as cost
 from jattn.engines.merge import merge as merge
+from jattn.layers.heads.mega import mega_attention as mega_attention
+from jattn.layers.heads.mega import mega_state as mega_state
 from jattn.layers.hook import attention_fn as attention_fn
 from jattn.layers.reparametrizations.sigma_reparam import sigma_reparam as sigma_reparam
 from jattn.mechanisms import Layout as Layout

@@ -17,6 +17,7 @@ MODULES = ("catalogue", "nn", "part")
 NAMES = {
     "jattn.costs.count": ("cost",),
     "jattn.engines.merge": ("merge",),
+    "jattn.layers.heads.mega": ("mega_attention", "mega_state"),
     "jattn.layers.hook": ("attention_fn",),
     "jattn.layers.reparametrizations.sigma_reparam": ("sigma_reparam",),
     "jattn.mechanisms": ("Layout",),

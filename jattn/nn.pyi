@@ -18,7 +18,10 @@ from jattn.layers.gated_feedforward import GatedFeedForward as GatedFeedForward
 from jattn.layers.heads import Heads as Heads
 from jattn.layers.heads.gated_norm import GatedNorm as GatedNorm
 from jattn.layers.heads.grouped import Grouped as Grouped
+from jattn.layers.heads.mega import Mega as Mega
+from jattn.layers.heads.smoothed import Smoothed as Smoothed
 from jattn.layers.kernels import Kernel as Kernel
+from jattn.layers.mega_attention import MegaAttention as MegaAttention
 from jattn.layers.multihead import MultiHead as MultiHead
 from jattn.layers.norms import Norm as Norm
 from jattn.layers.number_embedding import NumberEmbedding as NumberEmbedding

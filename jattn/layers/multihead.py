@@ -44,4 +44,4 @@ class MultiHead(nnx.Module):
         renew(self.projecting, self.projection.refreshed(arrays(self.projecting), {}, keys[1], step))
 
     def _given(self) -> Given:
-        return Given(arrays(self.projecting), arrays(self.attending))
+        return arrays(self.projecting), arrays(self.attending)

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float
 
 from jattn.layers.flow import Flow
 from jattn.mechanisms.recurrence import Recurrence
+from jattn.mechanisms.recurrence import recur as over_batch
+from jattn.part import Variables
 
 
 def recur(
@@ -33,13 +35,7 @@ def recur(
     rows = [_valid(valid, x), None if segments is None else jnp.broadcast_to(jnp.asarray(segments), x.shape[:-1])]
     if flow.axes is not None:
         return _on_mesh(recurrence, own, x, rows, flow)
-
-    def one(x: Any, rows: Any, state: Any) -> Any:
-        return recurrence.apply(own, x, *rows, state)
-
-    for _ in x.shape[:-2]:
-        one = jax.vmap(one)
-    return one(x, rows, state)
+    return tuple(over_batch(x, recurrence, variables=Variables(own, {}), valid=rows[0], segments=rows[1], state=state))
 
 
 def _on_mesh(recurrence: Recurrence, own: dict, x: Float[Array, "b t m"], rows: list, flow: Flow) -> tuple:

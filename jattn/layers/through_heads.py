@@ -18,15 +18,11 @@ from jattn.layers.split import attend
 from jattn.mechanisms import Mechanism
 from jattn.part import Dims, Variables
 
-
-class Given(NamedTuple):
-    """Arrays of the projections into heads and out of them, and of the attention."""
-
-    projecting: Variables
-    attending: Variables
+# arrays of the projections into heads and out of them, and of the attention
+Given = tuple[Variables, Variables]
 
 
-class Decoding(NamedTuple):
+class _Decoding(NamedTuple):
     """What decoding carries where the projections carry something too."""
 
     attention: Any
@@ -44,7 +40,7 @@ def apply(
         raise ValueError(
             "MultiHead keeps no decoding state for flow.memory, got both; pass state=None, the memory is at hand."
         )
-    own, mine = projection.own(given.projecting), attention.own(given.attending)
+    own, mine = projection.own(given[0]), attention.own(given[1])
     theirs, ours = (None, None) if flow.state is None else _taken(projection, own, dims, x, flow.state)
     heads = (np.arange(dims.heads), dims.heads, dims.key_heads)
     layout = flow.layout if flow.layout.head else flow.layout._replace(head=heads)
@@ -56,17 +52,17 @@ def apply(
     if made or parts.extra:
         other = made if flow.memory is None else project(flow.memory)
         extra = tuple(
-            {**given, **split_off, **projected}
-            for given, split_off, projected in zip(_pair(layout.extra), _pair(parts.extra), (made, other), strict=True)
+            {**told, **split_off, **projected}
+            for told, split_off, projected in zip(_pair(layout.extra), _pair(parts.extra), (made, other), strict=True)
         )
         layout = layout._replace(extra=extra)
     found = attend(
         parts.query, parts.key, parts.value, attention,
-        variables=given.attending, layout=layout, flow=flow._replace(state=theirs),
+        variables=given[1], layout=layout, flow=flow._replace(state=theirs),
     )  # fmt: skip
     out = found.out if parts.gates is None else found.out * parts.gates[..., None].astype(found.out.dtype)
     y, terms = projection.merge(own, out, parts, here)
-    state = found.state if ours is None else Decoding(found.state, parts.state)
+    state = found.state if ours is None else _Decoding(found.state, parts.state)
     return y, flow._replace(state=state), Record(found.stats, terms)
 
 
@@ -75,16 +71,16 @@ def start(
 ) -> Any:
     """The empty decoding state, with leading axes `batch` and room for `dims.length` tokens."""
     kind = jnp.dtype(dtype)
-    held = projection.state(projection.own(given.projecting), dims, kind)
-    one = attention.state(dims, kind, attention.own(given.attending))
-    one = one if held is None else Decoding(one, held)
+    held = projection.state(projection.own(given[0]), dims, kind)
+    one = attention.state(dims, kind, attention.own(given[1]))
+    one = one if held is None else _Decoding(one, held)
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*batch, *leaf.shape)), one)
 
 
-def _taken(projection: Heads, own: dict, dims: Dims, x: Float[Array, "*b t m"], state: Any) -> Decoding:
+def _taken(projection: Heads, own: dict, dims: Dims, x: Float[Array, "*b t m"], state: Any) -> _Decoding:
     """The attention's state and that of the projections, if they carry any; refuses one of another layer."""
     held = jax.eval_shape(lambda: projection.state(own, dims, x.dtype))
-    theirs, ours = state if isinstance(state, Decoding) else (state, None)
+    theirs, ours = state if isinstance(state, _Decoding) else (state, None)
     batch = x.shape[:-2]
     want, got = (
         [(jax.tree_util.keystr(path), leaf.shape[lead:]) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
@@ -96,7 +92,7 @@ def _taken(projection: Heads, own: dict, dims: Dims, x: Float[Array, "*b t m"], 
             f"A decoding state goes on in the layer that it is of, got {_listed(got)} of {name} where this one carries "
             f"{_listed(want)}; start one by this model's state."
         )
-    return Decoding(theirs, ours)
+    return _Decoding(theirs, ours)
 
 
 def _listed(shapes: list) -> str:

@@ -5,6 +5,7 @@ released code (`moving_average_gated_attention.py`), which starts all kernels at
 Departs: one kernel for each of what the code makes by one fused product, so that a mesh may split those that are wide.
 """
 
+import dataclasses
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,14 +13,19 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jattn.layers import through_heads
 from jattn.layers.dropout import drop
 from jattn.layers.flow import Flow
 from jattn.layers.heads import Heads
 from jattn.layers.product import product
 from jattn.layers.recurring import recur
-from jattn.mechanisms import Split
+from jattn.layers.through_heads import Given
+from jattn.mechanisms import Layout, Mechanism, Split
+from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
-from jattn.part import Dims, part
+from jattn.part import Attended, Dims, Rng, part
+from jattn.parts.masks.causal import Causal
+from jattn.parts.scores.rotary_bias import RotaryBias
 
 DEVIATION = 0.02
 ACTIVATIONS = {
@@ -31,7 +37,7 @@ ACTIVATIONS = {
 }
 
 
-class Kept(NamedTuple):
+class _Kept(NamedTuple):
     """What the way out of the head reads of the way in: the stream, the gates, and what attention's output joins."""
 
     stream: Float[Array, "*b t m"]
@@ -40,7 +46,7 @@ class Kept(NamedTuple):
     candidate: Float[Array, "*b t m"]
 
 
-class Held(NamedTuple):
+class _Held(NamedTuple):
     """What decoding carries beside keys and values: how many tokens there were, and what was heard of them."""
 
     length: Int[Array, ""]
@@ -114,9 +120,9 @@ class Mega(Heads):
         biases = {f"{name}_bias": jnp.zeros(shapes[name][1]) for name in self.AXES}
         return drawn | biases | {"offset": jnp.zeros((2, dims.key_width))}
 
-    def state(self, own: dict, dims: Dims, dtype: DTypeLike) -> Held:
+    def state(self, own: dict, dims: Dims, dtype: DTypeLike) -> _Held:
         heard = None if self.recurrence is None else self.recurrence.state(dims, dtype, own["recurrence"])
-        return Held(jnp.zeros((), jnp.int32), heard)
+        return _Held(jnp.zeros((), jnp.int32), heard)
 
     def looks_ahead(self) -> str | None:
         both_ways = self.recurrence is not None and self.recurrence.backward is not None
@@ -140,14 +146,14 @@ class Mega(Heads):
             _each(scale, shared) * shared + _each(offset, shared)
             for scale, offset in zip(own["scale"], own["offset"], strict=True)
         )
-        kept = Kept(
+        kept = _Kept(
             x if flow.stream is None else flow.stream,
             jax.nn.sigmoid(_affine(own, "update", heard)),
             jax.nn.silu(_affine(own, "reset", heard)),
             _affine(own, "candidate", heard),
         )
         query, key, value = (each[..., None, :] for each in (query, key, value))
-        state = None if held is None else Held(held.length + x.shape[-2], after)
+        state = None if held is None else _Held(held.length + x.shape[-2], after)
         return Split(query, key, value, kept=kept, state=state)
 
     def merge(
@@ -157,6 +163,44 @@ class Mega(Heads):
         candidate = ACTIVATIONS[self.activation](candidate + _affine(own, "output", reset * out[..., 0, :]))
         first = 0 if flow.state is None else flow.state.length
         return update * (drop(candidate, self.dropout, flow.rng, "candidate", first) - stream), {}
+
+
+def mega_attention(
+    x: Float[Array, "*b t m"],
+    mega: Mega = Mega(),
+    attention: Mechanism = Attention(RotaryBias(), Causal()),
+    *,
+    variables: Given,
+    stream: Float[Array, "*b t m"] | None = None,
+    layout: Layout | None = None,
+    rng: Array | Rng | None = None,
+    state: Any = None,
+) -> Attended:
+    """Mega's layer over any leading batch axes: `out` is the stream with what the update gate lets in, "*b t m".
+
+    `variables` are those of `mega.init` and of `attention.init`, both for `mega.dims(m, 1, None)`. Without a `stream`,
+    which is what a norm in front was given, that is `x`. `layout`, `rng`, statistics "*b t 1" and `state`, which
+    `mega_state` starts, are as in `jattn.attend`. Raises ValueError for shapes that do not fit and for a state of
+    other sizes.
+    """
+    flow = Flow(Layout() if layout is None else layout, rng=rng, state=state, stream=stream)
+    dims = mega.dims(x.shape[-1], 1, None)
+    y, flow, record = through_heads.apply(mega, attention, variables, dims, x, flow)
+    return Attended((x if stream is None else stream) + y, record.stats, flow.state)
+
+
+def mega_state(
+    mega: Mega,
+    attention: Mechanism,
+    variables: Given,
+    width: int,
+    length: int,
+    batch: tuple[int, ...] = (),
+    dtype: DTypeLike = jnp.float32,
+) -> Any:
+    """What decoding by `mega_attention` carries before the first token, with room for `length` of them."""
+    dims = dataclasses.replace(mega.dims(width, 1, None), length=length)
+    return through_heads.start(mega, attention, variables, dims, batch, dtype)
 
 
 def _affine(own: dict, name: str, x: Float[Array, "*b m"]) -> Float[Array, "*b f"]:

@@ -19,7 +19,7 @@ from jattn.mechanisms.recurrence import Recurrence
 from jattn.part import Dims, part
 
 
-class Held(NamedTuple):
+class _Held(NamedTuple):
     """What decoding carries of the recurrence, and what the inner heads carry."""
 
     heard: Any
@@ -39,9 +39,9 @@ class Smoothed(Heads):
     def dims(self, width: int, heads: int, depth: int | None) -> Dims:
         return self.inner.dims(width, heads, depth)
 
-    def state(self, own: dict, dims: Dims, dtype: DTypeLike) -> Held:
+    def state(self, own: dict, dims: Dims, dtype: DTypeLike) -> _Held:
         heard = self.recurrence.state(dims, dtype, own["recurrence"])
-        return Held(heard, self.inner.state(own["inner"], dims, dtype))
+        return _Held(heard, self.inner.state(own["inner"], dims, dtype))
 
     def looks_ahead(self) -> str | None:
         if self.recurrence.backward is not None:
@@ -49,10 +49,10 @@ class Smoothed(Heads):
         return (found := self.inner.looks_ahead()) and f"inner.{found}"
 
     def split(self, own: dict, x: Float[Array, "*b t m"], flow: Flow) -> Split:
-        held = Held(None, None) if flow.state is None else flow.state
+        held = _Held(None, None) if flow.state is None else flow.state
         heard, after = recur(self.recurrence, own["recurrence"], x, flow, held.heard)
         split = self.inner.split(own["inner"], heard, flow._replace(state=held.inner))
-        return split if flow.state is None else split._replace(state=Held(after, split.state))
+        return split if flow.state is None else split._replace(state=_Held(after, split.state))
 
     def merge(
         self, own: dict, out: Float[Array, "*b t h e"], split: Split, flow: Flow
