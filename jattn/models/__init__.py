@@ -45,7 +45,7 @@ class Model(Part):
     heads: int = 2
     projection: Heads = Grouped()
     attention: Mechanism = Attention()
-    norm: Literal["rms", "layer", "simple_rms", "none"] = "rms"
+    norm: Literal["rms", "layer", "scale", "batch", "simple_rms", "none"] = "rms"
     norm_place: Literal["before", "after"] = "before"
     residual: Literal["plain", "scaled"] = "plain"
     feedforward: Literal["full", "gated", "biased", "fused"] = "full"

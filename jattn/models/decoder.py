@@ -110,9 +110,10 @@ class Decoder(Network):
         x = network.embedded(self.config, self.embedding(tokens, self.dtype, axes), rng)
         x = constrained(axes, x, "batch", "time", None)
         x, flow, records = self.stack(x, Flow(layout or Layout(), state=state, rng=rng, axes=axes))
-        x = self.norm(x)
+        record = self.noted(network.joined(records), rng, {"norm": x})
+        x = self.norm(x, rng)
         logits = self.embedding.logits(x) if self.head is None else self.head(x)
-        return Decoded(logits, network.joined(records), flow.state)
+        return Decoded(logits, record, flow.state)
 
     def stacks(self) -> tuple[Stack, ...]:
         return (self.stack,)

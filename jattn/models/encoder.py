@@ -135,11 +135,12 @@ class Encoder(Network):
         x = network.embedded(self.config, self.positions(x, layout.positions), rng)
         x = constrained(axes, x, "batch", "time", None)
         x, _, records = self.stack(x, Flow(layout, rng=rng, axes=axes))
-        x = self.norm(x)
+        record = self.noted(network.joined(records), rng, {"norm": x})
+        x = self.norm(x, rng)
         if self.config.classes is not None:
             x = pooled(x, rows(layout.valid, x.shape[1]), self.config.pool)
         logits = self.head(x) if self.config.classifier_width is None else self.head(x, rng)
-        return Encoded(logits, network.joined(records), x)
+        return Encoded(logits, record, x)
 
     def stacks(self) -> tuple[Stack, ...]:
         return (self.stack,)

@@ -153,8 +153,8 @@ class EncoderDecoder(Network):
         source, target = _side(layout, 1), _side(layout, 0)
         memory = self.source_positions(self.source_embedding(inputs.source, self.dtype, axes), source.positions)
         memory = constrained(axes, network.embedded(self.config, memory, rng), "batch", "time", None)
-        memory, _, found = self.source_stack(memory, Flow(source, rng=rng, axes=axes))
-        memory = self.source_norm(memory)
+        before, _, found = self.source_stack(memory, Flow(source, rng=rng, axes=axes))
+        memory = self.source_norm(before, rng)
         x = self.target_positions(self.target_embedding(inputs.target, self.dtype, axes), target.positions)
         # noise of its own, apart from that of the source and its layers
         rng = for_layer(rng, self.config.depth)
@@ -162,7 +162,8 @@ class EncoderDecoder(Network):
         flow = Flow(layout, memory=memory, rng=rng, axes=axes)
         x, _, records = self.target_stack(x, flow)
         both = _both(network.joined(found), network.joined(records))
-        return Transduced(self.head(self.norm(x)), both, memory)
+        both = self.noted(both, rng, {"source_norm": before, "norm": x})
+        return Transduced(self.head(self.norm(x, rng)), both, memory)
 
     def stacks(self) -> tuple[Stack, ...]:
         return self.source_stack, self.target_stack

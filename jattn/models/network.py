@@ -27,6 +27,9 @@ from jattn.mechanisms import Mechanism
 from jattn.models import Model
 from jattn.part import Rng
 
+# where a record has what the norms outside of blocks observed
+LAST = "last"
+
 
 class Network(nnx.Module):
     """A model with its arrays, all of which are `nnx.Param` or `Buffer`; weights and logits are float32.
@@ -39,6 +42,13 @@ class Network(nnx.Module):
     def stacks(self) -> tuple[Stack, ...]:
         """Its stacks of blocks, as their records follow one another."""
         raise NotImplementedError
+
+    def noted(self, record: Record, rng: Array | Rng | None, normed: dict[str, Array]) -> Record:
+        """The record, and in it what norms outside of blocks observe of what they are given, by their names here."""
+        seen = {name: getattr(self, name).observed(x, rng) for name, x in normed.items()}
+        if not any(seen.values()):
+            return record
+        return record._replace(stats=record.stats._replace(observed=record.stats.observed | {LAST: seen}))
 
     def folded(self) -> "Network":
         """The same model with plain kernels, for inference: a reparametrization then costs nothing."""
@@ -58,6 +68,9 @@ class Network(nnx.Module):
         if not jax.tree.leaves(buffers):
             return buffers
         model = nnx.merge(graphdef, params, buffers)
+        for name, seen in observed.get(LAST, {}).items():
+            getattr(model, name).refresh(seen)
+        observed = {name: seen for name, seen in observed.items() if name != LAST}
         first = 0
         for number, stack in enumerate(model.stacks()):
             places, first = _apart(stack, observed, first)

@@ -128,8 +128,9 @@ class VisionTransformer(Network):
         x = constrained(axes, network.embedded(config, x, rng), "batch", "time", None)
         flow = Flow(layout or Layout(), rng=rng, axes=axes)
         x, _, records = self.stack(x, flow)
-        x = pooled(self.norm(x), None, "mean" if self.class_token is None else "first")
-        return Encoded(self.head(x), network.joined(records), x)
+        record = self.noted(network.joined(records), rng, {"norm": x})
+        x = pooled(self.norm(x, rng), None, "mean" if self.class_token is None else "first")
+        return Encoded(self.head(x), record, x)
 
     def stacks(self) -> tuple[Stack, ...]:
         return (self.stack,)

@@ -51,3 +51,14 @@ def test_its_gradient_is_what_it_kept():
 def test_what_is_no_probability_is_refused(rate):
     with pytest.raises(ValueError, match=r"Mega.dropout must be a probability in \[0, 1\), got .*; 0 drops nothing"):
         check_rate("Mega", "dropout", rate)
+
+
+def test_channels_are_dropped_for_all_tokens_of_an_example():
+    ones = jnp.ones((3, 40, 500))
+    y = np.asarray(drop(ones, 0.5, RNG, "hidden", kind="channels"))
+    # 1500 channels: five deviations of their mean
+    assert abs((y[:, 0] == 0).mean() - 0.5) < 5 * 0.5 / 1500**0.5
+    assert (y == y[:, :1]).all() and (y[0, 0] != y[1, 0]).any()
+    np.testing.assert_array_equal(drop(ones[:, 7:], 0.5, RNG, "hidden", 7, "channels"), y[:, 7:])
+    with pytest.raises((ValueError, TypeError), match="heads"):
+        drop(ones, 0.5, RNG, "hidden", kind="heads")

@@ -225,7 +225,7 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"depth": -1}, "depth must be a whole number of at least 1, got -1"),
         ({"width": 18}, "multiple of the heads, got width 18 for 4 heads"),
         ({"projection": Grouped(3)}, "multiple of Grouped.key_heads, got 4 and 3"),
-        ({"norm": "batch"}, "batch"),
+        ({"norm": "group"}, "group"),
         ({"activation": "tanh"}, "tanh"),
         ({"pruned": 3}, "pruned counts the deepest blocks .* at most 2, got 3"),
         ({"residual": "gated"}, "gated"),
