@@ -53,10 +53,7 @@ def recur(
     taps = None if taps is None or taps >= len(x) else taps
     form = chosen(len(x), fixed and segment is None, taps) if form is None else form
     _check(form, transition, fixed, segment, taps)
-    given = x.astype(kind)
-    if valid is not None:
-        # a weight of 0 times a padded NaN is NaN
-        given = jnp.where(valid[:, None], given, 0)
+    given = _given(x, valid)
     held_kind = jnp.promote_types(kind, jnp.complex64) if complex_ else kind
     if state is None:
         state = jnp.zeros(shape, held_kind)
@@ -85,6 +82,33 @@ def start(transition: Transition, own: dict, x: Float[Array, "t c"]) -> Inexact[
     _, shape, complex_ = _sizes(transition, own, x)
     kind = wide(x.dtype)
     return jnp.zeros(shape, jnp.promote_types(kind, jnp.complex64) if complex_ else kind)
+
+
+def left(
+    transition: Transition,
+    own: dict,
+    x: Float[Array, "t c"],
+    *,
+    valid: Bool[Array, " t"] | None = None,
+    segment: Int[Array, " t"] | None = None,
+) -> Inexact[Array, "c n"]:
+    """The factor by which these tokens multiply what was held before them: 0 where a segment begins among them."""
+    fixed, shape, complex_ = _sizes(transition, own, x)
+    given = _given(x, valid)
+    if fixed:
+        found = _powers(_read(transition, own, given[:1]), jnp.full(1, len(x)))[0]
+    else:
+
+        def product(made, x, factor, fresh):
+            logs, phase = (
+                None if leaf is None else len(x) / len(leaf) * leaf.sum(0) for leaf in (made.log_decay, made.phase)
+            )
+            return x, factor * _turned(jnp.exp(logs), phase)
+
+        kind = jnp.promote_types(given.dtype, jnp.complex64) if complex_ else given.dtype
+        one = varying.alike(jnp.ones(shape, kind), (own, given))
+        found = _in_steps(transition, own, given, one, None, product)[1]
+    return found if segment is None else jnp.where((segment == segment[:1]).all(), found, 0)
 
 
 def chosen(tokens: int, fixed: bool, taps: int | None) -> Form:
@@ -136,6 +160,12 @@ def _check(form: str, transition: Transition, fixed: bool, segment: Array | None
             f"A kernel that ends after {taps} tokens is a convolution, got form={form!r}; use form='convolution', or "
             f"no truncation."
         )
+
+
+def _given(x: Float[Array, "t c"], valid: Bool[Array, " t"] | None) -> Float[Array, "t c"]:
+    given = x.astype(wide(x.dtype))
+    # a weight of 0 times a padded NaN is NaN
+    return given if valid is None else jnp.where(valid[:, None], given, 0)
 
 
 def _read(transition: Transition, own: dict, x: Float[Array, "t c"]) -> Diagonal:

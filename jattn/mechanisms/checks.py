@@ -37,7 +37,7 @@ def kind(thing: Any) -> str:
     return f"the class {thing.__name__} and no {thing.__name__}()" if isinstance(thing, type) else type(thing).__name__
 
 
-def axis(attention: Mechanism) -> None:
+def axis(attention: Part) -> None:
     """Refuses what names no axis of a mesh."""
     name = attention.context_axis
     if not (name is None or isinstance(name, str) and name):

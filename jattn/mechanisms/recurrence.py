@@ -11,12 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
-from jattn.engines import recurrent
+from jattn.engines import recurrent, recurrent_shards
 from jattn.engines.recurrent import Form
-from jattn.mechanisms import checks
+from jattn.mechanisms import checks, mesh
 from jattn.numerics import wide
 from jattn.part import Dims, Part, Variables, part
 from jattn.parts.transitions import Diagonal, Transition
@@ -68,6 +70,7 @@ class Recurrence(Part):
     context_axis: str | None = None
 
     def __post_init__(self):
+        checks.axis(self)
         allowed = {
             "center": ("twice", "once"),
             "residual": ("learned", "none"),
@@ -88,6 +91,11 @@ class Recurrence(Part):
             raise ValueError(
                 f"A truncated recurrence is a convolution, got form={self.form!r}; leave the form out, or the "
                 f"truncation."
+            )
+        if self.truncation is not None and self.context_axis is not None:
+            raise ValueError(
+                f"Only states cross from device to device, and a kernel that ends has none, got a truncation of "
+                f"{self.truncation} and context_axis={self.context_axis!r}; leave one out."
             )
         if self.backward is not None and not isinstance(self.backward, Transition):
             raise TypeError(
@@ -133,16 +141,22 @@ class Recurrence(Part):
         return (jax.nn.silu(out) if self.activation == "silu" else out).astype(x.dtype), after
 
     def _heard(self, own: dict, x: Array, valid: Array | None, segment: Array | None) -> Float[Array, "t c"]:
-        options = {"form": self.form, "taps": self.truncation}
-        out, _ = recurrent.recur(self.transition, own["transition"], x, valid=valid, segment=segment, **options)
+        out = self._along(self.transition, own["transition"], x, valid, segment, "forward")
         if self.backward is None:
             return out
         transition, theirs = self.backward, own["backward"]
         if self.center == "once":
             transition, theirs = _Beyond(transition), {"inner": theirs}
         x, valid, segment = (None if each is None else each[::-1] for each in (x, valid, segment))
-        behind, _ = recurrent.recur(transition, theirs, x, valid=valid, segment=segment, **options)
-        return out + behind[::-1]
+        return out + self._along(transition, theirs, x, valid, segment, "backward")[::-1]
+
+    def _along(
+        self, transition: Transition, own: dict, x: Array, valid: Array | None, segment: Array | None, order: str
+    ) -> Float[Array, "t c"]:
+        options = {"form": self.form, "valid": valid, "segment": segment}
+        if self.context_axis is not None:
+            return recurrent_shards.recur(transition, own, x, self.context_axis, order=order, **options)
+        return recurrent.recur(transition, own, x, taps=self.truncation, **options)[0]
 
     def _goes_on(
         self, own: dict, x: Array, valid: Array | None, segment: Array | None, state: Held
@@ -183,7 +197,8 @@ def recur(
 
     `variables` are those of `recurrence.init`. `valid` is a length or a boolean row; it and `segments` are shared by
     the batch, or carry its axes. With `state`, that of `recurrence.state` with the axes of the batch in front, tokens
-    are new ones behind those it holds. Raises ValueError for shapes that do not fit, TypeError for a wrong kind.
+    are new ones behind those it holds. On a mesh each device has its examples and, over `context_axis`, its tokens.
+    Raises ValueError for shapes that do not fit, TypeError for a wrong kind.
     """
     _check_tokens(x, valid, segments)
     if not isinstance(recurrence, Recurrence):
@@ -196,12 +211,53 @@ def recur(
             f"array of Recurrence.state over the batch."
         )
     if valid is not None and jnp.asarray(valid).dtype != bool:
-        valid = jnp.arange(tokens) < jnp.asarray(valid)[..., None]
-    given = x, *(None if each is None else _spread(each, batch) for each in (valid, segments)), state
+        # a number counts the tokens of all devices
+        inside = recurrence.context_axis in jax.sharding.get_abstract_mesh().manual_axes
+        first = lax.axis_index(recurrence.context_axis) * tokens if inside else 0
+        valid = first + jnp.arange(tokens) < jnp.asarray(valid)[..., None]
+    valid, segments = (None if each is None else _spread(each, batch) for each in (valid, segments))
+    if state is None and (cut := mesh.cut_of(x[..., None, :], recurrence.context_axis)):
+        return Recurred(_over_mesh(recurrence, cut, own, x, valid, segments), None)
+    return Recurred(*_over_batch(recurrence, own, x, valid, segments, state))
+
+
+def _over_batch(recurrence: Recurrence, own: dict, x: Array, *data: Any) -> tuple[Array, Held | None]:
     call = functools.partial(recurrence.apply, own)
-    for _ in batch:
+    for _ in x.shape[:-2]:
         call = jax.vmap(call)
-    return Recurred(*call(*given))
+    return call(x, *data)
+
+
+def _over_mesh(
+    recurrence: Recurrence, cut: mesh.Cut, own: dict, x: Array, valid: Array | None, segments: Array | None
+) -> Float[Array, "*b t c"]:
+    """The same on each device for its examples and tokens."""
+    for size, over in zip(x.shape[:-1], (*cut.batch, cut.time), strict=True):
+        mesh.check_divides("tokens" if over == cut.time else "examples", size, over, cut.mesh)
+    tokens = PartitionSpec(*(over or None for over in (*cut.batch, cut.time)))
+    given, specs = (own, x, valid, segments), (PartitionSpec(), tokens, tokens, tokens)
+    if explicit := mesh.of_type(cut.mesh, AxisType.Explicit):
+        given = tuple(
+            jax.tree.map(lambda leaf, spec=mesh.kept(spec, explicit): jax.sharding.reshard(leaf, spec), each)
+            for each, spec in zip(given, specs, strict=True)
+        )
+    mesh.check_outside(given)
+    return _split(recurrence, cut, specs, *given)
+
+
+# compiled, since outside of jit a shard_map leaves no axis to the compiler
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _split(recurrence: Recurrence, cut: mesh.Cut, specs: tuple, *given: Any) -> Float[Array, "*b t c"]:
+    names = {name for over in (*cut.batch, cut.time) for name in over}
+    return jax.shard_map(
+        lambda *here: _over_batch(recurrence, *here)[0],
+        mesh=cut.mesh,
+        in_specs=specs,
+        out_specs=specs[1],
+        axis_names=names,
+        # loops begin with what no type says to be split
+        check_vma=False,
+    )(*given)
 
 
 def damped_ema(

@@ -73,9 +73,9 @@ class Mega(Heads):
 
     AXES = {
         "value": ("width", "hidden"),
-        "update": ("width", None),
+        "update_gate": ("width", None),
         "shared": ("width", None),
-        "reset": ("width", "hidden"),
+        "reset_gate": ("width", "hidden"),
         "candidate": ("width", None),
         "output": ("hidden", "width"),
     }
@@ -109,8 +109,9 @@ class Mega(Heads):
 
     def params(self, rng: Array, dims: Dims) -> dict:
         width = dims.need("model_width", self)
-        inner = {"value": dims.value_width, "update": width, "shared": dims.key_width, "reset": dims.value_width}
-        shapes = {name: (width, size) for name, size in (inner | {"candidate": width}).items()}
+        made = {"value": dims.value_width, "update_gate": width, "shared": dims.key_width}
+        made |= {"reset_gate": dims.value_width, "candidate": width}
+        shapes = {name: (width, size) for name, size in made.items()}
         shapes |= {"output": (dims.value_width, width), "scale": (2, dims.key_width)}
         keys = jax.random.split(rng, len(shapes))
         drawn = {
@@ -148,8 +149,8 @@ class Mega(Heads):
         )
         kept = _Kept(
             x if flow.stream is None else flow.stream,
-            jax.nn.sigmoid(_affine(own, "update", heard)),
-            jax.nn.silu(_affine(own, "reset", heard)),
+            jax.nn.sigmoid(_affine(own, "update_gate", heard)),
+            jax.nn.silu(_affine(own, "reset_gate", heard)),
             _affine(own, "candidate", heard),
         )
         query, key, value = (each[..., None, :] for each in (query, key, value))

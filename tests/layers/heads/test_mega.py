@@ -128,7 +128,7 @@ def written_out(np, name, w, x, valid, stream, erf):
     divisor = SHARED**0.5 if name in ("softmax", "chunks") else np.maximum(seen.sum(1, keepdims=True), 1)
     (last,) = [scores[number] for number in scores]
     out = weights(np, name, query @ key.T / divisor + bias(np, last, len(x)), seen, erf) @ value
-    reset, update = silu(np, affine("reset", average)), sigmoid(np, affine("update", average))
+    reset, update = silu(np, affine("reset_gate", average)), sigmoid(np, affine("update_gate", average))
     candidate = silu(np, affine("candidate", average) + affine("output", reset * out))
     return update * (candidate - stream)
 
@@ -222,9 +222,9 @@ def test_the_update_gate_keeps_the_stream_or_replaces_it(place):
     x = 3 * X + 1
     inputs = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) if place == "before" else x
     norm = lambda y: y if place == "before" else block.after_mixer(y)  # noqa: E731
-    module.projecting["update"][...] = jnp.zeros((WIDTH, WIDTH))
+    module.projecting["update_gate"][...] = jnp.zeros((WIDTH, WIDTH))
     for gate, want in ((-1e3, x), (1e3, by_hand_candidate(module, inputs))):
-        module.projecting["update_bias"][...] = jnp.full(WIDTH, gate)
+        module.projecting["update_gate_bias"][...] = jnp.full(WIDTH, gate)
         got = block(x, Flow(Layout(valid=VALID)))[0]
         # 1 times a difference and a sum: two roundings of the stream
         np.testing.assert_allclose(got[VALID], norm(want)[VALID], atol=2e-5)
@@ -232,7 +232,7 @@ def test_the_update_gate_keeps_the_stream_or_replaces_it(place):
 
 def by_hand_candidate(module, inputs):
     """H, which is what a stream of zeros becomes where the gate is 1."""
-    module.projecting["update_bias"][...] = jnp.full(WIDTH, 1e3)
+    module.projecting["update_gate_bias"][...] = jnp.full(WIDTH, 1e3)
     return by_hand(module, "softmax", inputs, stream=np.zeros_like(inputs))
 
 
