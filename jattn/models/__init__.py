@@ -1,6 +1,7 @@
 """The slot `models`: what a run trains, as options from which it is built."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Literal, get_args
 
 import jax
@@ -13,7 +14,7 @@ from jattn.layers.dropout import check_rate
 from jattn.layers.feedforward import ACTIVATIONS
 from jattn.layers.heads import Heads
 from jattn.layers.heads.grouped import Grouped
-from jattn.layers.norms import Kind
+from jattn.layers.norms import EPSILON, Gains, Kind
 from jattn.layers.reparametrizations import Reparametrization
 from jattn.layers.reparametrizations.plain import Plain
 from jattn.layers.stack import Remat
@@ -28,7 +29,8 @@ FEEDFORWARDS = ("full", "gated", "biased", "fused")
 class Model(Part):
     """The options of every model's blocks; `expansion` is how much wider than `width` feed-forward layers are inside.
 
-    `norm_place` is before each half of a block, with one more norm before the head, or after each sum. A `residual`
+    `norm_place` is before each half of a block, with one more norm before the head, whose gains and shifts may be left
+    out by `last_gains`, or after each sum; `epsilon` stands beside the mean square or the variance. A `residual`
     scaled by two learned numbers a layer trains where norms are gone; a gated feed-forward layer has a third kernel, a
     biased one has biases, a fused one is one square kernel without an activation, and the `pruned` deepest blocks have
     none. With a `reparametrization` all kernels but the embedding's are made from what is learned; none starts at 0.
@@ -47,6 +49,8 @@ class Model(Part):
     attention: Mechanism = Attention()
     norm: Literal["rms", "layer", "scale", "batch", "simple_rms", "none"] = "rms"
     norm_place: Literal["before", "after"] = "before"
+    last_gains: Literal["learned", "none"] = "learned"
+    epsilon: float = EPSILON
     residual: Literal["plain", "scaled"] = "plain"
     feedforward: Literal["full", "gated", "biased", "fused"] = "full"
     pruned: int = 0
@@ -62,7 +66,7 @@ class Model(Part):
         self.at_least(self.shallowest, "depth")
         for field, allowed in (
             ("norm", get_args(Kind)), ("norm_place", get_args(Place)), ("activation", tuple(ACTIVATIONS)),
-            ("residual", get_args(Residual)), ("feedforward", FEEDFORWARDS),
+            ("residual", get_args(Residual)), ("last_gains", get_args(Gains)), ("feedforward", FEEDFORWARDS),
         ):  # fmt: skip
             self.one_of(field, allowed)
         if not 0 <= self.pruned <= self.depth:
@@ -77,6 +81,10 @@ class Model(Part):
             )
         check_rate(name, "dropout", self.dropout)
         check_rate(name, "hidden_dropout", self.hidden_dropout)
+        if not 0 < self.epsilon < math.inf:
+            raise ValueError(
+                f"{name}.epsilon must be a finite number above 0, got {self.epsilon!r}; the default is {EPSILON}."
+            )
         if self.feedforward == "fused" and self.hidden_dropout:
             raise ValueError(
                 f"{name}.hidden_dropout must be 0 where feed-forward layers are one kernel, got "

@@ -105,7 +105,8 @@ def block(config: Model, rngs: nnx.Rngs, first: Callable, second: Callable | Non
     """A block whose halves are made by `first(rngs)` and `second(config, rngs)`."""
     mixer = first(rngs)
     layer = None if second is None else second(config, rngs)
-    return Block(mixer, layer, config.width, config.norm, config.norm_place, config.residual, rngs=rngs)
+    norm = config.norm, config.norm_place, config.residual, config.epsilon
+    return Block(mixer, layer, config.width, *norm, rngs=rngs)
 
 
 def stack(
@@ -128,7 +129,8 @@ def embedded(config: Model, x: Float[Array, "b t m"], rng: Rng | None) -> Float[
 
 def last_norm(config: Model, rngs: nnx.Rngs) -> Norm:
     """The norm before the head."""
-    return Norm(config.norm if config.norm_place == "before" else "none", config.width, rngs=rngs)
+    kind = config.norm if config.norm_place == "before" else "none"
+    return Norm(kind, config.width, config.epsilon, config.last_gains, rngs=rngs)
 
 
 def joined(records: Places) -> Record:

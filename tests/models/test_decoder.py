@@ -236,6 +236,8 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"embedding": "adaptive"}, "DecoderConfig.cutoffs must rise between 0 and the vocabulary, 11, got"),
         ({"embedding_scale": 2.0}, "embedding_scale must be .* tied or adaptive, got 2.0 for one that is apart"),
         ({"embedding": "tied", "embedding_scale": 0}, "embedding_scale must be a finite number above 0"),
+        ({"last_gains": "fixed"}, "last_gains must be one of learned, none, got 'fixed'"),
+        ({"epsilon": 0.0}, "DecoderConfig.epsilon must be a finite number above 0, got 0.0; the default is 1e-06"),
         ({"dropout": 1}, r"DecoderConfig.dropout must be a probability in \[0, 1\), got 1"),
         ({"feedforward": "fused", "activation": "identity", "hidden_dropout": 0.1}, "hidden_dropout must be 0 where"),
     ],
@@ -265,7 +267,9 @@ def test_the_deepest_blocks_without_a_feed_forward_layer(pruned):
     assert len(fused) == (2 - pruned > 0)
 
 
-ADAPTIVE = {"embedding": "adaptive", "cutoffs": (3, 7), "factor": 2, "feedforward": "biased"}
+ADAPTIVE = {
+    "embedding": "adaptive", "cutoffs": (3, 7), "factor": 2, "feedforward": "biased", "last_gains": "none"
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("options", [{"embedding": "tied"}, ADAPTIVE], ids=["tied", "adaptive"])
@@ -282,6 +286,8 @@ def test_one_table_may_be_embedding_and_head(options):
 
     grads, logits = both(params)
     assert logits.shape == (2, 13, 11) and "head" not in params
+    # a norm that learns nothing is no entry at all
+    assert ("norm" in params) == (options == {"embedding": "tied"})
     if "cutoffs" in options:
         # log-probabilities: a sum of 11 exponentials in float32
         np.testing.assert_allclose(np.exp(logits).sum(-1), 1, atol=1e-5)
