@@ -32,10 +32,10 @@ def looked_up(
 
 
 class Embedding(nnx.Module):
-    """A learned vector for each token; fresh ones are normal noise of deviation 0.02."""
+    """A learned vector for each token; fresh ones are normal noise of a deviation."""
 
-    def __init__(self, vocabulary: int, width: int, *, rngs: nnx.Rngs):
-        fresh = DEVIATION * jax.random.normal(rngs.params(), (vocabulary, width))
+    def __init__(self, vocabulary: int, width: int, deviation: float = DEVIATION, *, rngs: nnx.Rngs):
+        fresh = deviation * jax.random.normal(rngs.params(), (vocabulary, width))
         self.table = nnx.Param(fresh, axes=("vocabulary", "width"))
 
     def __call__(self, tokens: Int[Array, "..."], dtype: DTypeLike, axes: Axes | None = None) -> Float[Array, "... m"]:

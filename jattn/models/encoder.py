@@ -6,6 +6,7 @@ Departs: the blocks are those of the decoder (norms before each half, no biases)
 is pooled goes to the head as it is.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jattn.layers.added_positions import KINDS, AddedPositions
 from jattn.layers.axes import Axes, constrained
 from jattn.layers.classifier import Classifier
-from jattn.layers.embeddings import Embedding, Head
+from jattn.layers.embeddings import DEVIATION, Embedding, Head
 from jattn.layers.flow import Flow, Record
 from jattn.layers.number_embedding import NumberEmbedding
 from jattn.layers.stack import Remat, Stack
@@ -53,8 +54,9 @@ class EncoderConfig(Model):
     """With `classes` logits are of each example, whose tokens are pooled; without, of the vocabulary for each token.
 
     The `vocabulary` holds all bytes and one token more, which stands for those that are hidden; or a token is one of
-    the real numbers of a line, or of an image, pixel by pixel. `length` is how many learned positions there are,
-    `classifier_width` that of a layer with GELU and biases between what is pooled and the classes, if any.
+    the real numbers of a line, or of an image, pixel by pixel. Fresh vectors of tokens have entries of an
+    `embedding_deviation`. `length` is how many learned positions there are, `classifier_width` that of a layer with
+    GELU and biases between what is pooled and the classes, if any.
     """
 
     attention: Attention = Attention(position=Rotary())
@@ -62,6 +64,7 @@ class EncoderConfig(Model):
     length: int = 512
     reads: Literal["tokens", "numbers"] = "tokens"
     vocabulary: int = 257
+    embedding_deviation: float = DEVIATION
     classes: int | None = None
     pool: Literal["mean", "first"] = "mean"
     classifier_width: int | None = None
@@ -73,6 +76,11 @@ class EncoderConfig(Model):
         self.one_of("positions", KINDS)
         self.one_of("pool", ("mean", "first"))
         self.one_of("reads", ("tokens", "numbers"))
+        if not 0 < self.embedding_deviation < math.inf:
+            raise ValueError(
+                f"EncoderConfig.embedding_deviation must be a finite number above 0, got {self.embedding_deviation!r}; "
+                f"the default is {DEVIATION}."
+            )
         if self.classes is None and given + ["numbers"] * (self.reads == "numbers"):
             raise ValueError(
                 "EncoderConfig.classes must be given where numbers are read or a classifier has a width, got None; use "
@@ -149,7 +157,7 @@ class Encoder(Network):
 def _embedding(config: EncoderConfig, rngs: nnx.Rngs) -> nnx.Module:
     if config.reads == "numbers":
         return NumberEmbedding(config.width, rngs=rngs)
-    return Embedding(config.vocabulary, config.width, rngs=rngs)
+    return Embedding(config.vocabulary, config.width, config.embedding_deviation, rngs=rngs)
 
 
 def _head(config: EncoderConfig, rngs: nnx.Rngs) -> nnx.Module:

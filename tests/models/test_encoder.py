@@ -106,6 +106,7 @@ def test_what_is_pooled():
         ({"vocabulary": 0}, "vocabulary must be a whole number of at least 1"),
         ({"pool": "max"}, "pool must be one of mean, first, got 'max'"),
         ({"positions": "fourier"}, "positions must be one of none, learned, sin_cos, got 'fourier'"),
+        ({"embedding_deviation": 0}, "embedding_deviation must be a finite number above 0, got 0; the default is 0.02"),
         ({"reads": "pixels"}, "reads must be one of tokens, numbers, got 'pixels'"),
         ({"reads": "numbers"}, "classes must be given where numbers are read or a classifier has a width, got None"),
         ({"classifier_width": 8}, "classes must be given"),
