@@ -4,12 +4,15 @@
 from jattn import lazy
 
 _HOMES = {
+    "AdaptiveEmbedding": "jattn.layers.adaptive_embedding",
     "AddedPositions": "jattn.layers.added_positions",
     "Axes": "jattn.layers.axes",
     "Bag": "jattn.models.bag",
     "BagConfig": "jattn.models.bag",
+    "BiasedFeedForward": "jattn.layers.biased_feedforward",
     "Block": "jattn.layers.block",
     "Buffer": "jattn.layers.buffers",
+    "Classifier": "jattn.layers.classifier",
     "Decoded": "jattn.models.decoder",
     "Decoder": "jattn.models.decoder",
     "DecoderConfig": "jattn.models.decoder",
@@ -34,6 +37,7 @@ _HOMES = {
     "MultiHead": "jattn.layers.multihead",
     "Network": "jattn.models.network",
     "Norm": "jattn.layers.norms",
+    "NumberEmbedding": "jattn.layers.number_embedding",
     "Own": "jattn.models.encoder_decoder",
     "Places": "jattn.layers.flow",
     "Plain": "jattn.layers.reparametrizations.plain",
@@ -45,6 +49,7 @@ _HOMES = {
     "Smoothed": "jattn.layers.heads.smoothed",
     "SpectralNorm": "jattn.layers.reparametrizations.spectral_norm",
     "Stack": "jattn.layers.stack",
+    "TiedEmbedding": "jattn.layers.tied_embedding",
     "Transduced": "jattn.models.encoder_decoder",
     "VisionTransformer": "jattn.models.vision_transformer",
     "VisionTransformerConfig": "jattn.models.vision_transformer",

@@ -25,7 +25,7 @@ NORMS = "norms"
 
 
 class Block(nnx.Module):
-    """`mixer(x, flow) -> y, flow, record` and `feedforward(x) -> y`, each added to the stream.
+    """`mixer(x, flow) -> y, flow, record` and `feedforward(x, rng) -> y`, each added to the stream.
 
     A norm stands before each half, or after each sum. With a scaled residual the second sum is skip * x + y / divisor,
     two learned numbers that start at 1. A block whose `feedforward` is None ends with its first half.
@@ -73,7 +73,7 @@ class Block(nnx.Module):
             # blocks with a second half and without report alike
             halves = {name.replace("mixer", "feedforward"): found for name, found in seen.items()}
             return x, after, _with_norms(record, seen | jax.tree.map(jnp.zeros_like, halves))
-        y = self.feedforward(normed("before_feedforward", x))
+        y = self.feedforward(normed("before_feedforward", x), flow.rng)
         if self.skip is not None:
             x, y = (self.skip[...] * x).astype(x.dtype), (y / self.divisor[...]).astype(y.dtype)
         x = normed("after_feedforward", _whole_features(x + y, flow))

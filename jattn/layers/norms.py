@@ -8,7 +8,7 @@ Normalization", ICML 2015, arXiv:1502.03167, section 3.
 Departs: the running averages of the batch norm weigh the steps that there were, not the zeros and ones before them.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 from flax import nnx
@@ -20,6 +20,7 @@ from jattn.numerics import divide, known, wide
 from jattn.part import Rng
 
 Kind = Literal["rms", "layer", "scale", "batch", "simple_rms", "none"]
+Gains = Literal["learned", "none"]
 # under the root
 EPSILON = 1e-6
 # share of the running averages that a step leaves as it was
@@ -45,28 +46,34 @@ def moments(x: Float[Array, "... m"]) -> tuple[Float[Array, " m"], Float[Array, 
 
 class Norm(nnx.Module):
     """With a learned gain for each feature, "scale" with one for all; "layer" and "batch" have learned shifts too,
-    "simple_rms" neither, and "none" changes nothing.
+    "simple_rms" neither, and "none" changes nothing. With `gains` "none" any kind learns neither.
 
     "batch" is over all tokens of a batch, padded ones included, on all devices: with `rng`, which is in training, by
     the statistics of the batch, and without by the running averages of earlier steps, which `refresh` renews from what
     `observed` gave. `epsilon` stands beside the mean square or the variance.
     """
 
-    def __init__(self, kind: Kind, width: int, epsilon: float = EPSILON, *, rngs: nnx.Rngs):
+    def __init__(self, kind: Kind, width: int, epsilon: float = EPSILON, gains: Gains = "learned", *, rngs: nnx.Rngs):
         if kind not in get_args(Kind):
             raise ValueError(f"A norm must be one of {', '.join(get_args(Kind))}, got {kind!r}; 'rms' is the default.")
         if not epsilon > 0:
             raise ValueError(f"A norm's epsilon must be above 0, got {epsilon}; {EPSILON} is the default.")
-        # fast variance, E x^2 - (E x)^2, cancels where the mean is large
-        kinds = {"rms": nnx.RMSNorm, "layer": nnx.LayerNorm}
+        if gains not in get_args(Gains):
+            raise ValueError(f"A norm's gains must be 'learned' or 'none', got {gains!r}; 'learned' is the default.")
         self.kind = kind
         self.epsilon = epsilon
-        own = kinds.get(kind)
-        self.inner = None if own is None else own(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
-        if kind in ("scale", "batch"):
-            self.gain = nnx.Param(jnp.ones(() if kind == "scale" else width))
+        # fast variance, E x^2 - (E x)^2, cancels where the mean is large
+        options: dict[str, Any] = {"epsilon": epsilon, "use_fast_variance": False, "use_scale": gains == "learned"}
+        if kind == "rms":
+            self.inner = nnx.RMSNorm(width, **options, rngs=rngs)
+        elif kind == "layer":
+            self.inner = nnx.LayerNorm(width, use_bias=gains == "learned", **options, rngs=rngs)
+        else:
+            self.inner = None
+        learned = kind in ("scale", "batch") and gains == "learned"
+        self.gain = nnx.Param(jnp.ones(() if kind == "scale" else width)) if learned else None
+        self.shift = nnx.Param(jnp.zeros(width)) if learned and kind == "batch" else None
         if kind == "batch":
-            self.shift = nnx.Param(jnp.zeros(width))
             self.mean, self.variance = Buffer(jnp.zeros(width)), Buffer(jnp.ones(width))
             self.steps = Buffer(jnp.zeros((), jnp.int32))
 
@@ -77,7 +84,7 @@ class Norm(nnx.Module):
             return self._batch(x, *(self._kept() if rng is None else moments(x)))
         if self.kind == "none":
             return x
-        return simple_rms(x, self.epsilon, 1.0 if self.kind == "simple_rms" else self.gain[...])
+        return simple_rms(x, self.epsilon, 1.0 if self.gain is None else self.gain[...])
 
     def observed(self, x: Float[Array, "... m"], rng: Array | Rng | None) -> dict:
         """The tokens that a call with these arguments sees, the sum of each feature beyond its running mean, and the
@@ -116,9 +123,11 @@ class Norm(nnx.Module):
         return self.mean[...], self.variance[...]
 
     def _batch(self, x: Array, mean: Array, variance: Array) -> Array:
-        factor = self.gain[...] * lax.rsqrt(variance + self.epsilon)
-        y = (x.astype(factor.dtype) - _across(mean, x)) * _across(factor, x) + _across(self.shift[...], x)
-        return y.astype(x.dtype)
+        factor = lax.rsqrt(variance + self.epsilon)
+        if self.gain is not None:
+            factor *= self.gain[...]
+        y = (x.astype(factor.dtype) - _across(mean, x)) * _across(factor, x)
+        return (y if self.shift is None else y + _across(self.shift[...], x)).astype(x.dtype)
 
 
 def _across(vector: Float[Array, " m"], x: Float[Array, "... m"]) -> Float[Array, "... m"]:

@@ -96,8 +96,8 @@ class Bag(Network):
                 f"{instances.shape}; choose a source of bags, as --source bags, and --model.features to match."
             )
         x = ACTIVATIONS[config.activation](product(instances.astype(self.dtype), self.instance[...]))
-        x = constrained(axes, x, "batch", "time", None)
         rng = network.for_batch(rng, len(x))
+        x = constrained(axes, network.embedded(config, x, rng), "batch", "time", None)
         x, _, records = self.stack(x, Flow(layout, rng=rng, axes=axes))
         found = self._pooled(self.norm(x, rng), layout, rng)
         # one layer, of one row a bag, whose heads are the pool's rows

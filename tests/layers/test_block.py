@@ -23,7 +23,7 @@ class Doubling(nnx.Module):
 
 
 class Shifting(nnx.Module):
-    def __call__(self, x):
+    def __call__(self, x, rng):
         return x + 1
 
 

@@ -157,3 +157,12 @@ def test_what_a_batch_norm_keeps_is_not_learned():
     learned, kept = nnx.split(batch_norm(), nnx.Param, ...)[1:]
     assert set(nnx.to_pure_dict(learned)) == {"gain", "shift"}
     assert set(nnx.to_pure_dict(kept)) == {"mean", "variance", "steps"}
+
+
+@pytest.mark.parametrize("kind", ["rms", "layer", "scale", "batch", "simple_rms"])
+def test_without_gains_it_is_a_fresh_one_that_learns_nothing(kind):
+    bare = Norm(kind, 16, gains="none", rngs=nnx.Rngs(0))
+    assert not jax.tree.leaves(nnx.state(bare, nnx.Param))
+    np.testing.assert_array_equal(bare(X, KEY), Norm(kind, 16, rngs=nnx.Rngs(0))(X, KEY))
+    with pytest.raises((ValueError, TypeError), match="fixed"):
+        Norm(kind, 16, gains="fixed", rngs=nnx.Rngs(0))

@@ -68,20 +68,11 @@ def stream(builder: Any, split: str, feature: str | None, vocabulary: int) -> Pi
             values = [decoder.deserialize_example_np(record)[name] for record in found]
         except Exception as error:
             raise broken(Path(builder.data_dir), error) from error
-        return [tokens(number, value) for number, value in zip(numbers, values, strict=True)]
+        return [whole(number, value) for number, value in zip(numbers, values, strict=True)]
 
-    def tokens(number: int, value: Any) -> Int[np.ndarray, " n"]:
-        if texts(kind):
-            # an optional text may be None
-            found = np.frombuffer((value or b"") + (BETWEEN if number < last else END), np.uint8)
-        else:
-            found = np.asarray(value, kind.np_dtype)
-        if found.size and not 0 <= found.min() <= found.max() < vocabulary:
-            wrong = found[(found < 0) | (found >= vocabulary)][0]
-            raise ValueError(
-                f"Dataset.vocabulary must hold every token, got {wrong} in document {number:,} of {split} for a "
-                f"vocabulary of {vocabulary}; give --source.vocabulary and --model.vocabulary the size they need."
-            )
+    def whole(number: int, value: Any) -> Int[np.ndarray, " n"]:
+        found = tokens(kind, value, BETWEEN if number < last else END)
+        check(found, vocabulary, f"document {number:,} of {split}", "Dataset")
         return found
 
     documents = Documents(len(records), lambda number: read(range(number, number + 1))[0])
@@ -93,6 +84,22 @@ def stream(builder: Any, split: str, feature: str | None, vocabulary: int) -> Pi
     else:
         lengths = _lengths(len(documents), read, f"lengths of {split}")
     return Pieces(lengths, lambda number, start, stop: documents[number][start:stop])
+
+
+def tokens(kind: Any, value: Any, behind: bytes = b"") -> Int[np.ndarray, " n"]:
+    """What a feature of this kind holds as tokens, those of a text its bytes with some more `behind`."""
+    # an optional text may be None
+    return np.frombuffer((value or b"") + behind, np.uint8) if texts(kind) else np.asarray(value, kind.np_dtype)
+
+
+def check(found: Int[np.ndarray, " n"], vocabulary: int, where: str, owner: str) -> None:
+    """Refuses tokens that a vocabulary lacks."""
+    if found.size and not 0 <= found.min() <= found.max() < vocabulary:
+        wrong = found[(found < 0) | (found >= vocabulary)][0]
+        raise ValueError(
+            f"{owner}.vocabulary must hold every token, got {wrong} in {where} for a vocabulary of {vocabulary}; give "
+            f"--source.vocabulary and --model.vocabulary the size they need."
+        )
 
 
 def _lengths(count: int, read: Callable[[range], list[Int[np.ndarray, " n"]]], what: str) -> list[int]:
@@ -108,7 +115,7 @@ def _lengths(count: int, read: Callable[[range], list[Int[np.ndarray, " n"]]], w
     return lengths
 
 
-def choose(features: Any, feature: str | None) -> str:
+def choose(features: Any, feature: str | None, owner: str = "Dataset") -> str:
     """The name of the feature that is read: the one asked for, or `text`, or the only one that can be."""
     if type(features).__name__ != "FeaturesDict":
         raise ValueError(f"A data set must have features by name, got {type(features).__name__}; prepare it with some.")
@@ -124,14 +131,14 @@ def choose(features: Any, feature: str | None) -> str:
         return fitting[0]
     if feature not in features:
         raise ValueError(
-            f"Dataset.feature must be one of {', '.join(sorted(features))}, got {feature!r}; name one of these or none."
+            f"{owner}.feature must be one of {', '.join(sorted(features))}, got {feature!r}; name one of these or none."
         )
     kind = type(features[feature]).__name__
     if kind in NEED_TENSORFLOW:
-        raise ValueError(f"Dataset.feature must need no TensorFlow, got {feature!r}, which is {kind}; {PLAIN}.")
+        raise ValueError(f"{owner}.feature must need no TensorFlow, got {feature!r}, which is {kind}; {PLAIN}.")
     if not texts(features[feature]) and not rows(features[feature]):
         raise ValueError(
-            f"Dataset.feature must be a text or a row of whole numbers, got {feature!r}, which is "
+            f"{owner}.feature must be a text or a row of whole numbers, got {feature!r}, which is "
             f"{kind} of shape {features[feature].shape}; prepare it as one of these."
         )
     return feature

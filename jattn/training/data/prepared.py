@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# the one that we prepare ourselves, and the module that does
-OWN, OWN_MODULE = "jattn_shakespeare", "jattn.training.data.prepare_shakespeare"
+# those that we prepare ourselves, and the modules that do
+OWN, LISTOPS = "jattn_shakespeare", "jattn_listops"
+MODULES = {
+    OWN: "jattn.training.data.prepare_shakespeare",
+    LISTOPS: "jattn.training.data.prepare_listops",
+}
 INFO, FEATURES = "dataset_info.json", "features.json"
 # these import TensorFlow, some as soon as a data set that holds one is opened
 NEED_TENSORFLOW = {"Image", "LabeledImage", "Audio", "Video"}
@@ -40,13 +44,14 @@ def find(dataset: str, data_dir: str | None, owner: str = "Dataset") -> Path:
         rule = f"a version of {fitting[0]} that is prepared, of {', '.join(sorted(versions, key=_order))}"
         raise FileNotFoundError(f"{owner}.dataset must name {rule}, got {dataset!r}; leave it out for the newest.")
     rule = f"{owner}.dataset must name what is prepared in {str(folder)!r}, or be a folder that holds {INFO}"
-    if name == OWN:
-        raise FileNotFoundError(f"{rule}, got {dataset!r}, which is not prepared yet; run {command(OWN, folder)}.")
-    near = fitting or difflib.get_close_matches(name, {*here, OWN}, 3, 0.5)
+    if name in MODULES and not fitting:
+        raise FileNotFoundError(f"{rule}, got {dataset!r}, which is not prepared yet; run {command(name, folder)}.")
+    near = fitting or difflib.get_close_matches(name, {*here, *MODULES}, 3, 0.5)
     other = f"it has {', '.join(sorted(here)) or 'none'}, and {command(name, folder)} prepares what is known by name"
-    cure = f"did you mean {' or '.join(near)}" if near else other
-    if OWN in near and OWN not in here:
-        cure += f", which {command(OWN, folder)} prepares"
+    if near and near[0] in MODULES and not any(each.partition("/")[0] == near[0] for each in here):
+        cure = f"did you mean {near[0]}, which {command(near[0], folder)} prepares"
+    else:
+        cure = f"did you mean {' or '.join(near)}" if near else other
     raise FileNotFoundError(f"{rule}, got {dataset!r}; {cure}.")
 
 
@@ -67,8 +72,8 @@ def _order(version: str) -> list[int]:
 
 def command(name: str, folder: Path) -> str:
     """What one types to prepare a data set in a folder; needs TensorFlow only where the data set itself does."""
-    if name == OWN:
-        return f"python -m {OWN_MODULE} --data-dir {shlex.quote(str(folder))}"
+    if name in MODULES:
+        return f"python -m {MODULES[name]} --data-dir {shlex.quote(str(folder))}"
     made = f'tfds.builder("{name}", data_dir="{folder}", file_format="array_record").download_and_prepare()'
     return f"python -c {shlex.quote(f'import tensorflow_datasets as tfds; {made}')}"
 
