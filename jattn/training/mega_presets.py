@@ -14,6 +14,7 @@ from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
 from jattn.models.decoder import DecoderConfig
 from jattn.models.encoder import EncoderConfig
+from jattn.parts.caches.recent import Recent
 from jattn.parts.masks import Full
 from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.masks.causal import Causal
@@ -156,8 +157,8 @@ def decoder(width: int, depth: int, mega: Mega, attention: Attention, **own: Any
 
 
 def chunked(chunk: int, dropout: float = 0.0) -> Attention:
-    """Each row sees those before it in its chunk, with a bias of any distance."""
-    return Attention(RotaryBias(), Causal() & BlockDiagonal(chunk), dropout=dropout)
+    """Each row sees those before it in its chunk, with a bias of any distance; decoding keeps as many tokens."""
+    return Attention(RotaryBias(), Causal() & BlockDiagonal(chunk), cache=Recent(chunk), dropout=dropout)
 
 
 MEGA = {

@@ -11,6 +11,7 @@ from jattn.layers.heads.mega import Mega
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
 from jattn.part import Variables
+from jattn.parts.caches.recent import Recent
 from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.normalizers.laplace import Laplace
 from jattn.parts.scores.relative_bias import RelativeBias
@@ -84,6 +85,7 @@ def test_a_row_is_the_papers(name):
     other = DampedEma(16) if hasattr(model, "classes") else None
     assert mega.recurrence == Recurrence(DampedEma(16), other, truncation=taps)
     assert (run.context, chunk(model.attention)) == (context, cut)
+    assert other or model.attention.cache == Recent(cut)
 
 
 @pytest.mark.parametrize("task", CHUNKS)
