@@ -17,6 +17,7 @@ MODULES = ("catalogue", "nn", "part")
 NAMES = {
     "jattn.costs.count": ("cost",),
     "jattn.engines.merge": ("merge",),
+    "jattn.layers.heads.mega": ("mega_attention", "mega_state"),
     "jattn.layers.hook": ("attention_fn",),
     "jattn.layers.reparametrizations.sigma_reparam": ("sigma_reparam",),
     "jattn.mechanisms": ("Layout",),
@@ -35,6 +36,7 @@ NAMES = {
     "jattn.mechanisms.parallel_attention": ("parallel_attention",),
     "jattn.mechanisms.parallel_context": ("parallel_context",),
     "jattn.mechanisms.performer": ("performer_attention",),
+    "jattn.mechanisms.recurrence": ("Recurrence", "damped_ema", "recur"),
     "jattn.mechanisms.weights": ("attention_weights",),
     "jattn.planning.plan": ("plan",),
     "jattn.part": ("Attended", "Dims", "Part", "Stats", "Variables"),

@@ -5,6 +5,7 @@ from jattn import lazy
 
 _HOMES = {
     "Entmax": "jattn.parts.normalizers.entmax",
+    "Laplace": "jattn.parts.normalizers.laplace",
     "LearnedEntmax": "jattn.parts.normalizers.learned_entmax",
     "Normalizer": "jattn.parts.normalizers",
     "NullSlot": "jattn.parts.normalizers.null_slot",

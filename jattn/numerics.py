@@ -79,11 +79,14 @@ def toeplitz(line: Float[Array, "h n"], rows: int) -> Float[Array, "h rows s"]:
 
 
 def by_offset(
-    find: Callable[[Int[Array, "..."]], Float[Array, "h ..."]], query: Int[Array, " t"], key: Int[Array, " s"]
+    find: Callable[[Int[Array, "..."]], Float[Array, "h ..."]],
+    query: Int[Array, " t"],
+    key: Int[Array, " s"],
+    find_pairs: Callable[[], Float[Array, "h t s"]] | None = None,
 ) -> Float[Array, "h t s"]:
     """What `find` gives for query position minus key position, looked up once an offset where positions run on by 1.
 
-    There t + s - 1 look-ups serve all t s pairs.
+    There t + s - 1 look-ups serve all t s pairs. Elsewhere `find_pairs` gives all of them, or `find` of each.
     """
     rows, columns = query.shape[0], key.shape[0]
 
@@ -93,7 +96,7 @@ def by_offset(
     # what it keeps for its gradient would be made, as zeros, in the other branch too
     @jax.checkpoint
     def by_pair():
-        return find(query[:, None] - key[None, :])
+        return find_pairs() if find_pairs else find(query[:, None] - key[None, :])
 
     if 0 in (rows, columns):
         return by_pair()

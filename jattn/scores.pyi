@@ -5,6 +5,9 @@ from jattn.parts.scores.forgetting import Forgetting as Forgetting
 from jattn.parts.scores.function import Function as Function
 from jattn.parts.scores.length_scale import LengthScale as LengthScale
 from jattn.parts.scores.neural import Neural as Neural
+from jattn.parts.scores.per_visible import PerVisible as PerVisible
+from jattn.parts.scores.relative_bias import RelativeBias as RelativeBias
+from jattn.parts.scores.rotary_bias import RotaryBias as RotaryBias
 from jattn.parts.scores.scalable_softmax import ScalableSoftmax as ScalableSoftmax
 from jattn.parts.scores.soft_cap import SoftCap as SoftCap
 from jattn.parts.scores.t5_bias import T5Bias as T5Bias

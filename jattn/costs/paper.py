@@ -11,9 +11,10 @@ from jattn.models.decoder import DecoderConfig
 def feed_forward_flops(config: DecoderConfig, tokens: int) -> int:
     """16 width² tokens for each layer of four times the width, 2 width² tokens for a fused one, 0 for a pruned one.
 
-    A gated one, which the tables do not have, takes half as many again as a full one.
+    A gated one, which the tables do not have, takes half as many again as a full one; biases are left out.
     """
-    each = {"fused": 2, "full": 4 * config.expansion, "gated": 6 * config.expansion}[config.feedforward]
+    full = 4 * config.expansion
+    each = {"fused": 2, "full": full, "biased": full, "gated": 6 * config.expansion}[config.feedforward]
     return (config.depth - config.pruned) * each * config.width**2 * tokens
 
 

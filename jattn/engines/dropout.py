@@ -1,4 +1,6 @@
-"""Which pairs dropout keeps: a hash of two random words and the absolute head, query and key, the same in any tiling.
+"""What dropout keeps: a hash of two random words and the absolute head, query and key, the same in any tiling.
+
+Of features the token and the feature take the place of the pair.
 
 Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014, section 4;
 the mixer is Wellons, "Prospecting for Hash Functions", 2018 (lowbias32).
@@ -6,7 +8,7 @@ the mixer is Wellons, "Prospecting for Hash Functions", 2018 (lowbias32).
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jattn.part import Rng, Tile
 
@@ -27,7 +29,18 @@ def kept(noise: UInt32[Array, " 2"], rate: float, tile: Tile) -> Bool[Array, "h 
     # a word a row and a word a key, so that a pair costs one mixer
     row = _mixed(_mixed(noise[0] + head)[:, None] ^ query[None])
     column = _mixed(noise[1] + key)
-    return _mixed(row[:, :, None] ^ column[None, None]) >= jnp.uint32(min(rate * 2.0**32, 2.0**32 - 1))
+    return _mixed(row[:, :, None] ^ column[None, None]) >= _bar(rate)
+
+
+def kept_features(noise: UInt32[Array, " 2"], rate: float, index: Int[Array, " t"], width: int) -> Bool[Array, "t m"]:
+    """True with probability 1 - rate, by the slots of tokens and by the numbers of their features."""
+    row = _mixed(noise[0] + index.astype(jnp.uint32))
+    column = _mixed(noise[1] + jnp.arange(width, dtype=jnp.uint32))
+    return _mixed(row[:, None] ^ column[None]) >= _bar(rate)
+
+
+def _bar(rate: float) -> UInt32[Array, ""]:
+    return jnp.uint32(min(rate * 2.0**32, 2.0**32 - 1))
 
 
 def _mixed(word: UInt32[Array, "..."]) -> UInt32[Array, "..."]:

@@ -8,7 +8,6 @@ import dataclasses
 import math
 
 import jax
-from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Shaped
 
@@ -43,13 +42,3 @@ class Axes:
 def constrained(axes: Axes | None, x: Shaped[Array, "..."], *names: str | None) -> Shaped[Array, "..."]:
     """x, split as its names say; as it is where there is no mesh."""
     return x if axes is None else jax.lax.with_sharding_constraint(x, axes.sharding(*names))
-
-
-def named(state: nnx.State) -> dict:
-    """Nested by name, the names of the axes of each variable, one for each axis."""
-
-    def names(variable: nnx.Variable) -> tuple[str | None, ...]:
-        last = variable.get_metadata().get(NAMES, ())
-        return (None,) * (variable.get_value().ndim - len(last)) + last
-
-    return nnx.to_pure_dict(state, extract_fn=names)

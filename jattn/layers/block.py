@@ -7,6 +7,7 @@ arXiv:2501.03489, section 4 (learned scales of the second half, which train wher
 
 from typing import Literal, get_args
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -14,14 +15,17 @@ from jaxtyping import Array, Float, Int
 
 from jattn.layers.axes import constrained
 from jattn.layers.flow import Flow, Record
-from jattn.layers.norms import Kind, Norm
+from jattn.layers.norms import EPSILON, Kind, Norm
+from jattn.part import Stats
 
 Place = Literal["before", "after"]
 Residual = Literal["plain", "scaled"]
+# where a record has what the norms of a block observed, beside what its mixer did
+NORMS = "norms"
 
 
 class Block(nnx.Module):
-    """`mixer(x, flow) -> y, flow, record` and `feedforward(x) -> y`, each added to the stream.
+    """`mixer(x, flow) -> y, flow, record` and `feedforward(x, rng) -> y`, each added to the stream.
 
     A norm stands before each half, or after each sum. With a scaled residual the second sum is skip * x + y / divisor,
     two learned numbers that start at 1. A block whose `feedforward` is None ends with its first half.
@@ -35,6 +39,7 @@ class Block(nnx.Module):
         norm: Kind = "rms",
         place: Place = "before",
         residual: Residual = "plain",
+        epsilon: float = EPSILON,
         *,
         rngs: nnx.Rngs,
     ):
@@ -45,31 +50,54 @@ class Block(nnx.Module):
         before, after = (norm, "none") if place == "before" else ("none", norm)
         self.mixer = mixer
         self.feedforward = feedforward
-        self.before_mixer = Norm(before, width, rngs=rngs)
-        self.after_mixer = Norm(after, width, rngs=rngs)
+        self.before_mixer = Norm(before, width, epsilon, rngs=rngs)
+        self.after_mixer = Norm(after, width, epsilon, rngs=rngs)
         if feedforward is not None:
-            self.before_feedforward = Norm(before, width, rngs=rngs)
-            self.after_feedforward = Norm(after, width, rngs=rngs)
+            self.before_feedforward = Norm(before, width, epsilon, rngs=rngs)
+            self.after_feedforward = Norm(after, width, epsilon, rngs=rngs)
         scaled = residual == "scaled" and feedforward is not None
         self.skip, self.divisor = (nnx.Param(jnp.ones(())) if scaled else None for _ in range(2))
 
     def __call__(self, x: Float[Array, "*b t m"], flow: Flow) -> tuple[Float[Array, "*b t m"], Flow, Record]:
-        y, flow, record = self.mixer(self.before_mixer(x), flow)
-        x = self.after_mixer(_whole_features(x + y, flow))
+        seen: dict = {}
+
+        def normed(name: str, x: Array) -> Array:
+            norm = getattr(self, name)
+            seen[name] = norm.observed(x, flow.rng)
+            return norm(x, flow.rng)
+
+        y, after, record = self.mixer(normed("before_mixer", x), flow._replace(stream=x))
+        after = after._replace(stream=None)
+        x = normed("after_mixer", _whole_features(x + y, flow))
         if self.feedforward is None:
-            return x, flow, record
-        y = self.feedforward(self.before_feedforward(x))
+            # blocks with a second half and without report alike
+            halves = {name.replace("mixer", "feedforward"): found for name, found in seen.items()}
+            return x, after, _with_norms(record, seen | jax.tree.map(jnp.zeros_like, halves))
+        y = self.feedforward(normed("before_feedforward", x), flow.rng)
         if self.skip is not None:
             x, y = (self.skip[...] * x).astype(x.dtype), (y / self.divisor[...]).astype(y.dtype)
-        return self.after_feedforward(_whole_features(x + y, flow)), flow, record
+        x = normed("after_feedforward", _whole_features(x + y, flow))
+        return x, after, _with_norms(record, seen)
 
     def state(self, batch: int, length: int, dtype: DTypeLike):
         """The mixer's empty decoding state."""
         return self.mixer.state(batch, length, dtype)
 
     def refresh(self, observed: dict, rng: Array, step: Int[Array, ""]) -> None:
-        """Renews the mixer's buffers."""
-        self.mixer.refresh(observed, rng, step)
+        """Renews the buffers of the mixer and of the norms."""
+        for name, seen in observed.get(NORMS, {}).items():
+            if hasattr(self, name):
+                getattr(self, name).refresh(seen)
+        self.mixer.refresh({name: seen for name, seen in observed.items() if name != NORMS}, rng, step)
+
+
+def _with_norms(record: Record, seen: dict) -> Record:
+    """The record, and in it what those norms observed that did."""
+    seen = {name: found for name, found in seen.items() if found}
+    if not seen:
+        return record
+    stats = Stats(None, None, None, None, {}) if record.stats is None else record.stats
+    return record._replace(stats=stats._replace(observed=stats.observed | {NORMS: seen}))
 
 
 def _whole_features(x: Float[Array, "*b t m"], flow: Flow) -> Float[Array, "*b t m"]:

@@ -1,7 +1,8 @@
 """Tokens to vectors, and vectors to logits of the next token, with a table each.
 
 Departs: from Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017, arXiv:1608.05859: the
-tables are not tied, so that the second can start at 0 and the first loss is the log of the vocabulary.
+tables are not tied, so that the second can start at 0 and the first loss is the log of the vocabulary; tied ones are
+`jattn.layers.tied_embedding`.
 """
 
 import jax
@@ -17,21 +18,28 @@ from jattn.layers.product import product
 DEVIATION = 0.02
 
 
-class Embedding(nnx.Module):
-    """A learned vector for each token; fresh ones are normal noise of deviation 0.02."""
+def looked_up(
+    table: Float[Array, "v m"], tokens: Int[Array, "..."], dtype: DTypeLike, axes: Axes | None = None
+) -> Float[Array, "... m"]:
+    """The row of each token. Raises TypeError for tokens that are no whole numbers."""
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise TypeError(
+            f"An embedding reads whole numbers, got {tokens.dtype} of shape {tokens.shape}; give a source of "
+            f"tokens, or a model that reads these."
+        )
+    # looked up with all their features, for the result is split by tokens
+    return constrained(axes, table.astype(dtype), "vocabulary", None)[tokens]
 
-    def __init__(self, vocabulary: int, width: int, *, rngs: nnx.Rngs):
-        fresh = DEVIATION * jax.random.normal(rngs.params(), (vocabulary, width))
+
+class Embedding(nnx.Module):
+    """A learned vector for each token; fresh ones are normal noise of a deviation."""
+
+    def __init__(self, vocabulary: int, width: int, deviation: float = DEVIATION, *, rngs: nnx.Rngs):
+        fresh = deviation * jax.random.normal(rngs.params(), (vocabulary, width))
         self.table = nnx.Param(fresh, axes=("vocabulary", "width"))
 
     def __call__(self, tokens: Int[Array, "..."], dtype: DTypeLike, axes: Axes | None = None) -> Float[Array, "... m"]:
-        if not jnp.issubdtype(tokens.dtype, jnp.integer):
-            raise TypeError(
-                f"An embedding reads whole numbers, got {tokens.dtype} of shape {tokens.shape}; give a source of "
-                f"tokens, or a model that reads these."
-            )
-        # looked up with all their features, for the result is split by tokens
-        return constrained(axes, self.table[...].astype(dtype), "vocabulary", None)[tokens]
+        return looked_up(self.table[...], tokens, dtype, axes)
 
 
 class Head(nnx.Module):

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jattn.layers.dropout import drop
 from jattn.layers.product import product
+from jattn.part import Rng
 
 Activation = Literal["squared_relu", "gelu", "silu", "relu", "identity"]
 
@@ -37,16 +39,32 @@ ACTIVATIONS = {
 
 
 class FeedForward(nnx.Module):
-    """`hidden` is the width between the two products."""
+    """`hidden` is the width between the products; dropout acts there and on what comes out, where there is a key."""
 
-    def __init__(self, width: int, hidden: int, activation: Activation = "squared_relu", *, rngs: nnx.Rngs):
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"An activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        activation: Activation = "squared_relu",
+        hidden_dropout: float = 0.0,
+        dropout: float = 0.0,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        check_activation(activation)
         self.activation = activation
+        self.hidden_dropout, self.dropout = hidden_dropout, dropout
         fresh = jax.nn.initializers.lecun_normal()(rngs.params(), (width, hidden))
         self.up = nnx.Param(fresh, axes=("width", "hidden"))
         self.down = nnx.Param(jnp.zeros((hidden, width)), axes=("hidden", "width"))
 
-    def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... m"]:
+    def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
         hidden = ACTIVATIONS[self.activation](product(x, self.up[...]))
-        return product(hidden, self.down[...])
+        hidden = drop(hidden, self.hidden_dropout, rng, "hidden")
+        return drop(product(hidden, self.down[...]), self.dropout, rng, "feedforward")
+
+
+def check_activation(activation: str) -> None:
+    """Refuses an unknown name."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"An activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")

@@ -15,7 +15,8 @@ class Flow(NamedTuple):
 
     `memory` "... s m" is the other side of cross-attention; `shared` is a carry that later blocks reuse; `state` is
     what decoding carries, `None` in and `None` out; `rng` is a key or `Rng`, and without one there is no noise; `axes`
-    says how a mesh of devices splits activations.
+    says how a mesh of devices splits activations; `stream` is what a block adds its mixer's output to, before its norm,
+    and None outside of blocks.
     """
 
     layout: Layout = Layout()
@@ -24,6 +25,7 @@ class Flow(NamedTuple):
     state: Any = None
     rng: Array | Rng | None = None
     axes: Axes | None = None
+    stream: Float[Array, "... t m"] | None = None
 
 
 class Record(NamedTuple):

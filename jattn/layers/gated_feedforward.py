@@ -10,23 +10,35 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jattn.layers.feedforward import ACTIVATIONS, Activation
+from jattn.layers.dropout import drop
+from jattn.layers.feedforward import ACTIVATIONS, Activation, check_activation
 from jattn.layers.product import product
+from jattn.part import Rng
 
 
 class GatedFeedForward(nnx.Module):
-    """`hidden` is the width between the products; the activation is that of the gate."""
+    """`hidden` is the width between the products; the activation is that of the gate. Dropout as in `FeedForward`."""
 
-    def __init__(self, width: int, hidden: int, activation: Activation = "squared_relu", *, rngs: nnx.Rngs):
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"An activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        activation: Activation = "squared_relu",
+        hidden_dropout: float = 0.0,
+        dropout: float = 0.0,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        check_activation(activation)
         self.activation = activation
+        self.hidden_dropout, self.dropout = hidden_dropout, dropout
         fresh = jax.nn.initializers.lecun_normal()
         self.gate, self.up = (
             nnx.Param(fresh(rngs.params(), (width, hidden)), axes=("width", "hidden")) for _ in range(2)
         )
         self.down = nnx.Param(jnp.zeros((hidden, width)), axes=("hidden", "width"))
 
-    def __call__(self, x: Float[Array, "... m"]) -> Float[Array, "... m"]:
+    def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
         gate = ACTIVATIONS[self.activation](product(x, self.gate[...]))
-        return product(gate * product(x, self.up[...]), self.down[...])
+        hidden = drop(gate * product(x, self.up[...]), self.hidden_dropout, rng, "hidden")
+        return drop(product(hidden, self.down[...]), self.dropout, rng, "feedforward")

@@ -1,4 +1,4 @@
-"""The product of features with a matrix, over all leading axes at once."""
+"""The product of features with a matrix, over all leading axes at once, and what is added to it."""
 
 import jax
 import jax.numpy as jnp
@@ -20,3 +20,8 @@ def product(
     rows = x.reshape(-1, x.shape[-1])
     found = jnp.matmul(rows, kernel.astype(x.dtype), preferred_element_type=dtype)
     return found.reshape(*x.shape[:-1], kernel.shape[1])
+
+
+def plus(x: Float[Array, "*b f"], bias: Float[Array, " f"]) -> Float[Array, "*b f"]:
+    """x with a bias for each feature, in the dtype of `x`."""
+    return x + jnp.broadcast_to(bias.astype(x.dtype), x.shape)

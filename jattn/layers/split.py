@@ -39,7 +39,9 @@ def attend(
                 f"none; split examples by data or fsdp, or heads by tensor."
             )
         attention = dataclasses.replace(attention, context_axis=axes.over("time")[0])
-    cut = mesh.Cut(axes.mesh, (axes.over("batch"),), axes.over("heads"), axes.over("time"))
+    # a single head is whole on every device; what it is made of and makes is split by features
+    heads = axes.over("heads") if query.shape[-2] > 1 else ()
+    cut = mesh.Cut(axes.mesh, (axes.over("batch"),), heads, axes.over("time"))
     with mesh.untyped():
         attention, own = attention.closed(attention.own(variables), wide(query.dtype))
     return mesh.attend(attend_here, attention, (query, key, value), own, rng, layout, cut)

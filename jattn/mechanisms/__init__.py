@@ -30,7 +30,11 @@ class Layout(NamedTuple):
 
 
 class Split(NamedTuple):
-    """One example as a mechanism gets it: heads, gates on them, per-token arrays or a pair of such, and its number."""
+    """One example as a mechanism gets it: heads, gates on them, per-token arrays or a pair of such, and its number.
+
+    `kept` is what the projection into heads hands on to that out of them, and `state` what it carries in decoding; no
+    mechanism sees either.
+    """
 
     query: Float[Array, "t h d"]
     key: Float[Array, "s g d"]
@@ -38,6 +42,8 @@ class Split(NamedTuple):
     gates: Float[Array, "t h"] | None = None
     extra: Any = {}
     example: Int[Array, ""] | int = 0
+    kept: Any = None
+    state: Any = None
 
 
 class Mechanism(Part):

@@ -17,10 +17,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.engines import Pairs, Rule, dense, dropout, ring, tiled, tiles, varying, visits
-from jattn.mechanisms import Layout, Mechanism, Split, ahead, cache, checks, mesh, sides
-from jattn.mechanisms.cache import Cache
+from jattn.mechanisms import Layout, Mechanism, Split, ahead, checks, mesh, sides
 from jattn.numerics import wide
 from jattn.part import Attended, Dims, Part, Rng, Side, Variables, part, scope
+from jattn.parts.caches import Cache, Kept
+from jattn.parts.caches.whole import Whole
 from jattn.parts.masks import Full, Mask
 from jattn.parts.masks.function import Function as MaskFunction
 from jattn.parts.normalizers import Normalizer
@@ -46,6 +47,8 @@ class Attention(Mechanism):
     `dropout` is the probability that a weight becomes 0, the others growing to keep the mean; it acts iff a key is
     given, after mask and statistics, and never on a null slot.
 
+    `cache` is what decoding keeps: all tokens, or `Recent` ones where the mask lets no row look farther back.
+
     `context_axis` names the axis of a mesh over which the tokens of both sides are split evenly and in order, by the
     caller's own `jax.shard_map` or, in a plain call, by `attend` on the mesh that `jax.set_mesh` set. Keys then go
     round a ring of devices, or, where a row needs all of them at once (thresholds, `TopK`, scores that sum over
@@ -61,6 +64,7 @@ class Attention(Mechanism):
     position: Position = Unturned()
     scale: float | None = None
     dropout: float = 0.0
+    cache: Cache = Whole()
     implementation: Literal["tiled", "dense"] = "tiled"
     context_axis: str | None = None
 
@@ -97,14 +101,15 @@ class Attention(Mechanism):
     def looks_ahead(self, dims: Dims) -> str | None:
         return "mask causal" if ahead.sees_later(self.mask, dims) else None
 
-    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Cache:
+    def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Kept:
+        checks.looks_back(self.score, self.mask, self.cache, dims)
         made = {}
         if dims.model_width is not None:
             x = jax.ShapeDtypeStruct((1, dims.model_width), dtype)
             made = jax.eval_shape(lambda x: self.project(own, x), x)
-        return cache.start(dims, dtype, {**(extra or {}), **made})
+        return self.cache.start(dims, dtype, {**(extra or {}), **made})
 
-    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> Attended:
+    def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Kept | None) -> Attended:
         if self.context_axis is not None and state is not None:
             raise ValueError(
                 f"Attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
@@ -114,10 +119,10 @@ class Attention(Mechanism):
         if self.context_axis is not None and not self._gathers():
             return ring.attend(*arguments, axis=self.context_axis)
         found = ENGINES[self.implementation].attend(*arguments)._replace(state=state)
-        if state is None:
-            return found
         # traced, a full cache cannot refuse; it must not answer either
-        overflown = state.length > state.key.shape[0]
+        overflown = None if state is None else self.cache.overflown(state)
+        if overflown is None:
+            return found
         return found._replace(out=jnp.where(overflown, jnp.nan, found.out).astype(found.out.dtype))
 
     def weights(
@@ -129,7 +134,7 @@ class Attention(Mechanism):
         pairs = pairs._replace(**{name: _of_rows(getattr(pairs, name), rows) for name in ("mask", "bias")})
         return dense.weights(rule, own, some._replace(length=query.length), key, place, pairs)
 
-    def arguments(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Cache | None) -> tuple:
+    def arguments(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Kept | None) -> tuple:
         """What an engine's `attend` takes for one example, and the state after it."""
         held = 0 if state is None else state.length
         query, key, place = sides.both(self.position, own["position"], split, layout, held, self.context_axis)
@@ -138,8 +143,8 @@ class Attention(Mechanism):
         if self.context_axis is not None and self._gathers():
             key, value = ring.gathered((key, value), self.context_axis)
         if state is not None:
-            state = cache.append(state, key, value)
-            key, value = cache.view(state, key), state.value
+            shown = self.cache.append(state, key, value)
+            key, value, state = self.cache.view(shown, key), shown.value, self.cache.settled(shown)
         query, key = sides.emptied(query), sides.emptied(key)
         if key.valid is not None:
             value = jnp.where(key.valid[:, None, None], value, 0)
@@ -157,6 +162,7 @@ class Attention(Mechanism):
         keys = key.vector.shape[0]
         if self.context_axis is not None and not self._gathers():
             keys *= lax.axis_size(self.context_axis)
+        checks.distances(self.score, self.mask, query, key, keys, place)
         checks.pairs(layout, (query.vector.shape[1], query.vector.shape[0], keys))
         noise = dropout.words(rng) if self.dropout and rng is not None else None
         rule = Rule(scale, self.score, self.mask, self.normalizer, self.dropout if noise is not None else 0.0)
@@ -214,8 +220,9 @@ def attend(
     checks.kinds(attention, layout, variables, rng)
     checks.arrays(query, key, value, layout)
     batch = query.shape[:-3]
-    if isinstance(state, Cache):
-        cache.check_room(state, key.shape[-3])
+    if isinstance(state, Kept) and isinstance(attention, Attention):
+        checks.held(state, key, value)
+        attention.cache.check(state, key.shape[-3])
     own = attention.own(variables)
     checks.variables(attention, own, _dims(query, key, value, layout))
     closed, held = attention.closed(own, wide(query.dtype))

@@ -15,7 +15,9 @@ from jaxtyping import Array
 
 from jattn.mechanisms import Layout, Mechanism, shapes
 from jattn.numerics import known
-from jattn.part import Dims, Part, Rng, path_of
+from jattn.part import Dims, Part, Place, Rng, Side, Span, path_of
+from jattn.parts.caches import Cache, Kept
+from jattn.parts.masks import Mask
 from jattn.parts.scores import Score
 
 # what a call takes, and how it is made
@@ -36,7 +38,7 @@ def kind(thing: Any) -> str:
     return f"the class {thing.__name__} and no {thing.__name__}()" if isinstance(thing, type) else type(thing).__name__
 
 
-def axis(attention: Mechanism) -> None:
+def axis(attention: Part) -> None:
     """Refuses what names no axis of a mesh."""
     name = attention.context_axis
     if not (name is None or isinstance(name, str) and name):
@@ -172,3 +174,82 @@ def tokens(score: Score, before: list, after: tuple) -> None:
             f"{type(score).__name__}.tokens keeps tokens and heads of query and key, and gives both one width, got "
             f"{now[0]} and {now[1]} from {was[0]} and {was[1]}; change widths and extra alone."
         )
+
+
+def distances(scores: tuple[Score, ...], mask: Mask, query: Side, key: Side, tokens: int, place: Place) -> None:
+    """Refuses a score that has no numbers for keys as far away as the mask lets a row of so many tokens see.
+
+    Positions that are known only when the call runs are taken to count from 0.
+    """
+    limited = [score for score in scores if score.near is not None]
+    if not limited or not tokens or not query.position.shape[0]:
+        return
+    score = min(limited, key=lambda score: score.near)
+    rows, keys = (_positions(side) for side in (query, key))
+    if rows is None or keys is None:
+        rows = keys = np.arange(tokens)
+    if rows.size and keys.size and _farther(mask, score.near, (rows, keys), (query, key), place):
+        name = type(score).__name__
+        raise ValueError(
+            f"{name} has numbers for positions less than {score.near} tokens apart, got a mask that lets rows see "
+            f"farther in a call of {tokens} tokens; make it with {name}(length={tokens}), keep rows near by a mask, as "
+            f"BlockDiagonal({score.near}) does, or use RotaryBias, which has no limit."
+        )
+
+
+def looks_back(scores: tuple[Score, ...], mask: Mask, cache: Cache, dims: Dims) -> None:
+    """Refuses a cache that lets go of tokens which rows may still see, or which a score sums over."""
+    near = cache.looks_back()
+    if near is None:
+        return
+    name = f"{type(cache).__name__}({near})"
+    if summing := [type(score).__name__ for score in scores if score.mixes]:
+        raise ValueError(
+            f"{name} keeps the last {near} tokens, got {summing[0]}, which sums over all; keep them all by Whole()."
+        )
+    at, place = np.arange(3 * near), Place(np.arange(dims.heads), dims.heads, dims.key_heads)
+    side = Side(at, at, at, None, None, len(at), {})
+    if _farther(mask, near, (at, at), (side, side), place):
+        raise ValueError(
+            f"{name} keeps the last {near} tokens, got a mask that lets rows see farther; keep them all by Whole(), or "
+            f"rows near by a mask, as BlockDiagonal({near}) does."
+        )
+
+
+def held(kept: Kept, key: Array, value: Array) -> None:
+    """Refuses what was kept of keys and values of other heads and widths; leading batch axes are free."""
+    want, got = ([x.shape[-2:] for x in pair] for pair in ((key, value), (kept.key, kept.value)))
+    if want != got:
+        raise ValueError(
+            f"A decoding state goes on in the attention that it is of, got one of keys and values of heads and widths "
+            f"{got[0]} and {got[1]} for {want[0]} and {want[1]}; start one by this model's state."
+        )
+
+
+def _positions(side: Side) -> np.ndarray | None:
+    """Where the tokens of a side are, None where that is not known."""
+    position, valid = known(side.position), None if side.valid is None else known(side.valid)
+    # what is no token may have any position
+    return position if position is None or valid is None else position[valid]
+
+
+def _farther(
+    mask: Mask, near: int, positions: tuple[np.ndarray, np.ndarray], sides: tuple[Side, Side], place: Place
+) -> bool:
+    """Whether a mask may let a row see a key that is so many tokens away, or more."""
+    (rows, keys), place = positions, place._replace(head=np.arange(place.heads)[:, None, None])
+    lengths = [len(at) if (n := known(side.length)) is None else n for at, side in zip(positions, sides, strict=True)]
+    rows = np.unique(rows)
+    for first, last in ((np.full_like(rows, keys.min()), rows - near), (rows + near, np.full_like(rows, keys.max()))):
+        there = first <= last
+        if not there.any():
+            continue
+        query, key = (
+            Span(*(at[there][:, None] for at in ends), length)
+            for ends, length in zip(((rows, rows), (first, last)), lengths, strict=True)
+        )
+        some = known(mask.reach(query, key, place)[0])
+        # a mask that reads data of the call is not known to see less
+        if some is None or some.any():
+            return True
+    return False

@@ -34,7 +34,7 @@ def check_closures(own: dict, held: dict) -> None:
 
     JAX takes none into `jax.shard_map`.
     """
-    explicit = _of_type(jax.sharding.get_abstract_mesh(), AxisType.Explicit)
+    explicit = of_type(jax.sharding.get_abstract_mesh(), AxisType.Explicit)
     given = {id(leaf) for leaf in jax.tree.leaves(own)}
     closed_over = [leaf for leaf in jax.tree.leaves(held) if id(leaf) not in given]
     if explicit and any(not jax.typeof(leaf).sharding.mesh.empty for leaf in closed_over):
@@ -88,11 +88,11 @@ def attend(
     query, key, value = vectors
     batch, heads = query.shape[:-3], query.shape[-2]
     for size, over in zip(batch, cut.batch, strict=True):
-        _check("examples", size, over, cut.mesh)
+        check_divides("examples", size, over, cut.mesh)
     for kind, side in (("heads", query), ("key heads", key), ("value heads", value)):
-        _check(kind, side.shape[-2], cut.heads, cut.mesh)
+        check_divides(kind, side.shape[-2], cut.heads, cut.mesh)
     for side in (query, key):
-        _check("tokens", side.shape[-3], cut.time, cut.mesh)
+        check_divides("tokens", side.shape[-3], cut.time, cut.mesh)
     over_batch, over_heads, over_time = (
         [over or None for over in cut.batch], cut.heads or None, cut.time or None,
     )  # fmt: skip
@@ -138,13 +138,9 @@ def attend(
     else:
         # known when traced where no axis splits them
         numbers = tuple(numbers.tolist())
-    if explicit := _of_type(cut.mesh, AxisType.Explicit):
-        given = jax.tree.map(lambda x, spec: jax.sharding.reshard(x, _kept(spec, explicit)), given, specs)
-    if within := varying.axes(given):
-        raise ValueError(
-            f"Inside a jax.shard_map that checks what varies attention enters no second one, got {sorted(within)} of "
-            f"the first; give that one all axes of the mesh, or check_vma=False."
-        )
+    if explicit := of_type(cut.mesh, AxisType.Explicit):
+        given = jax.tree.map(lambda x, spec: jax.sharding.reshard(x, kept(spec, explicit)), given, specs)
+    check_outside(given)
     specs, tree = jax.tree.flatten(specs)
     known = _Known(run, attention, cut, tree, tuple(specs), (numbers, *counts))
     return _split(known, *jax.tree.leaves(given))
@@ -192,7 +188,17 @@ def _split(known: _Known, *leaves: Array) -> Attended:
     )(*leaves)
 
 
-def _check(what: str, size: int, over: Over, mesh: Mesh | AbstractMesh) -> None:
+def check_outside(given: Any) -> None:
+    """Refuses arrays inside a `jax.shard_map` that a second one could not take."""
+    if within := varying.axes(given):
+        raise ValueError(
+            f"Inside a jax.shard_map that checks what varies attention enters no second one, got {sorted(within)} of "
+            f"the first; give that one all axes of the mesh, or check_vma=False."
+        )
+
+
+def check_divides(what: str, size: int, over: Over, mesh: Mesh | AbstractMesh) -> None:
+    """Refuses a number of things that the axes of a mesh that split them do not divide."""
     parts = math.prod(mesh.shape[axis] for axis in over)
     if size % parts:
         fits = [str(n) for n in range(1, parts) if size % n == 0 and parts % n == 0]
@@ -220,10 +226,11 @@ def _names(entry: Any) -> Over:
     return () if entry is None else entry if isinstance(entry, tuple) else (entry,)
 
 
-def _of_type(mesh: Mesh | AbstractMesh, kind: AxisType) -> set[str]:
+def of_type(mesh: Mesh | AbstractMesh, kind: AxisType) -> set[str]:
+    """The axes of a mesh that are of that type."""
     return {name for name, its in zip(mesh.axis_names, mesh.axis_types, strict=True) if its == kind}
 
 
-def _kept(spec: PartitionSpec, axes: set[str]) -> PartitionSpec:
+def kept(spec: PartitionSpec, axes: set[str]) -> PartitionSpec:
     """The spec without other axes."""
     return PartitionSpec(*(tuple(name for name in _names(entry) if name in axes) for entry in spec))

@@ -96,15 +96,16 @@ class Bag(Network):
                 f"{instances.shape}; choose a source of bags, as --source bags, and --model.features to match."
             )
         x = ACTIVATIONS[config.activation](product(instances.astype(self.dtype), self.instance[...]))
-        x = constrained(axes, x, "batch", "time", None)
         rng = network.for_batch(rng, len(x))
+        x = constrained(axes, network.embedded(config, x, rng), "batch", "time", None)
         x, _, records = self.stack(x, Flow(layout, rng=rng, axes=axes))
-        found = self._pooled(self.norm(x), layout, rng)
-        x = found.out.mean(1)
+        found = self._pooled(self.norm(x, rng), layout, rng)
         # one layer, of one row a bag, whose heads are the pool's rows
         stats = jax.tree.map(lambda each: each[None, :, None], found.stats)
-        terms = network.joined(records).terms if config.depth else {}
-        return Encoded(self.head(x), Record(stats, terms), x)
+        blocks = network.joined(records) if config.depth else Record(stats, {})
+        record = Record(stats._replace(observed=blocks.stats.observed), blocks.terms)
+        record, x = self.noted(record, rng, {"norm": x}), found.out.mean(1)
+        return Encoded(self.head(x), record, x)
 
     def stacks(self) -> tuple[Stack, ...]:
         return (self.stack,)

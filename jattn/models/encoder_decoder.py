@@ -152,16 +152,18 @@ class EncoderDecoder(Network):
         layout, rng = layout or Layout(), network.for_batch(rng, len(inputs.target))
         source, target = _side(layout, 1), _side(layout, 0)
         memory = self.source_positions(self.source_embedding(inputs.source, self.dtype, axes), source.positions)
-        memory = constrained(axes, memory, "batch", "time", None)
-        memory, _, found = self.source_stack(memory, Flow(source, rng=rng, axes=axes))
-        memory = self.source_norm(memory)
+        memory = constrained(axes, network.embedded(self.config, memory, rng), "batch", "time", None)
+        before, _, found = self.source_stack(memory, Flow(source, rng=rng, axes=axes))
+        memory = self.source_norm(before, rng)
         x = self.target_positions(self.target_embedding(inputs.target, self.dtype, axes), target.positions)
-        x = constrained(axes, x, "batch", "time", None)
-        # noise of its own, apart from that of the source's layers
-        flow = Flow(layout, memory=memory, rng=for_layer(rng, self.config.depth), axes=axes)
+        # noise of its own, apart from that of the source and its layers
+        rng = for_layer(rng, self.config.depth)
+        x = constrained(axes, network.embedded(self.config, x, rng), "batch", "time", None)
+        flow = Flow(layout, memory=memory, rng=rng, axes=axes)
         x, _, records = self.target_stack(x, flow)
         both = _both(network.joined(found), network.joined(records))
-        return Transduced(self.head(self.norm(x)), both, memory)
+        both = self.noted(both, rng, {"source_norm": before, "norm": x})
+        return Transduced(self.head(self.norm(x, rng)), both, memory)
 
     def stacks(self) -> tuple[Stack, ...]:
         return self.source_stack, self.target_stack

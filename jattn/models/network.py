@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
+from jattn.layers.biased_feedforward import BiasedFeedForward
 from jattn.layers.block import Block
 from jattn.layers.buffers import Buffer
+from jattn.layers.dropout import drop
 from jattn.layers.feedforward import FeedForward
 from jattn.layers.flow import Places, Record
 from jattn.layers.fused_feedforward import FusedFeedForward
@@ -25,6 +27,9 @@ from jattn.mechanisms import Mechanism
 from jattn.models import Model
 from jattn.part import Rng
 
+# where a record has what the norms outside of blocks observed
+LAST = "last"
+
 
 class Network(nnx.Module):
     """A model with its arrays, all of which are `nnx.Param` or `Buffer`; weights and logits are float32.
@@ -37,6 +42,13 @@ class Network(nnx.Module):
     def stacks(self) -> tuple[Stack, ...]:
         """Its stacks of blocks, as their records follow one another."""
         raise NotImplementedError
+
+    def noted(self, record: Record, rng: Array | Rng | None, normed: dict[str, Array]) -> Record:
+        """The record, and in it what norms outside of blocks observe of what they are given, by their names here."""
+        seen = {name: getattr(self, name).observed(x, rng) for name, x in normed.items()}
+        if not any(seen.values()):
+            return record
+        return record._replace(stats=record.stats._replace(observed=record.stats.observed | {LAST: seen}))
 
     def folded(self) -> "Network":
         """The same model with plain kernels, for inference: a reparametrization then costs nothing."""
@@ -56,6 +68,9 @@ class Network(nnx.Module):
         if not jax.tree.leaves(buffers):
             return buffers
         model = nnx.merge(graphdef, params, buffers)
+        for name, seen in observed.get(LAST, {}).items():
+            getattr(model, name).refresh(seen)
+        observed = {name: seen for name, seen in observed.items() if name != LAST}
         first = 0
         for number, stack in enumerate(model.stacks()):
             places, first = _apart(stack, observed, first)
@@ -74,9 +89,10 @@ def kernels(network: Network, rngs: nnx.Rngs) -> Reparametrized | None:
 def feed_forward(config: Model, rngs: nnx.Rngs) -> nnx.Module:
     """The second half of a block."""
     if config.feedforward == "fused":
-        return FusedFeedForward(config.width)
-    kind = GatedFeedForward if config.feedforward == "gated" else FeedForward
-    return kind(config.width, config.expansion * config.width, config.activation, rngs=rngs)
+        return FusedFeedForward(config.width, config.dropout)
+    kind = {"full": FeedForward, "gated": GatedFeedForward, "biased": BiasedFeedForward}[config.feedforward]
+    hidden = config.expansion * config.width
+    return kind(config.width, hidden, config.activation, config.hidden_dropout, config.dropout, rngs=rngs)
 
 
 def multi_head(config: Model, attention: Mechanism, rngs: nnx.Rngs) -> MultiHead:
@@ -89,7 +105,8 @@ def block(config: Model, rngs: nnx.Rngs, first: Callable, second: Callable | Non
     """A block whose halves are made by `first(rngs)` and `second(config, rngs)`."""
     mixer = first(rngs)
     layer = None if second is None else second(config, rngs)
-    return Block(mixer, layer, config.width, config.norm, config.norm_place, config.residual, rngs=rngs)
+    norm = config.norm, config.norm_place, config.residual, config.epsilon
+    return Block(mixer, layer, config.width, *norm, rngs=rngs)
 
 
 def stack(
@@ -105,9 +122,15 @@ def stack(
     )  # fmt: skip
 
 
+def embedded(config: Model, x: Float[Array, "b t m"], rng: Rng | None) -> Float[Array, "b t m"]:
+    """What the first block reads, of which dropout leaves a part in training."""
+    return drop(x, config.dropout, rng, "embedded")
+
+
 def last_norm(config: Model, rngs: nnx.Rngs) -> Norm:
     """The norm before the head."""
-    return Norm(config.norm if config.norm_place == "before" else "none", config.width, rngs=rngs)
+    kind = config.norm if config.norm_place == "before" else "none"
+    return Norm(kind, config.width, config.epsilon, config.last_gains, rngs=rngs)
 
 
 def joined(records: Places) -> Record:

@@ -124,11 +124,13 @@ class VisionTransformer(Network):
         if self.class_token is not None:
             first = jnp.broadcast_to(self.class_token[...].astype(x.dtype), (len(x), 1, config.width))
             x = jnp.concatenate([first, x], 1)
-        x = constrained(axes, x, "batch", "time", None)
-        flow = Flow(layout or Layout(), rng=network.for_batch(rng, len(x)), axes=axes)
+        rng = network.for_batch(rng, len(x))
+        x = constrained(axes, network.embedded(config, x, rng), "batch", "time", None)
+        flow = Flow(layout or Layout(), rng=rng, axes=axes)
         x, _, records = self.stack(x, flow)
-        x = pooled(self.norm(x), None, "mean" if self.class_token is None else "first")
-        return Encoded(self.head(x), network.joined(records), x)
+        record = self.noted(network.joined(records), rng, {"norm": x})
+        x = pooled(self.norm(x, rng), None, "mean" if self.class_token is None else "first")
+        return Encoded(self.head(x), record, x)
 
     def stacks(self) -> tuple[Stack, ...]:
         return (self.stack,)

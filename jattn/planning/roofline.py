@@ -8,18 +8,19 @@ send); Liu, Zaharia, Abbeel, "Ring Attention", 2023, arXiv:2310.01889, section 3
 import functools
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jattn.engines import ring, tiles, zigzag
-from jattn.layers.heads.gated_norm import GatedNorm
 from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import LinearAttention
 from jattn.models.bag import BagConfig
+from jattn.models.decoder import DecoderConfig
 from jattn.models.encoder_decoder import EncoderDecoderConfig
 from jattn.models.vision_transformer import VisionTransformerConfig
 from jattn.part import Place, Span
@@ -158,8 +159,8 @@ def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
 class Weights(NamedTuple):
     """Numbers of a model's matrices: those of one layer, on average, of the embedding and of the head.
 
-    Patches of an image and instances of a bag go through a matrix where words are looked up; a bag's pool is left out.
-    An encoder-decoder's layer is one of each side.
+    Patches of an image and instances of a bag go through a matrix where words are looked up; a bag's pool is left out,
+    and so is what a recurrence or a convolution adds to a layer. An encoder-decoder's layer is one of each side.
     """
 
     layer: float
@@ -171,19 +172,39 @@ class Weights(NamedTuple):
         """Those of a run."""
         model = run.model
         dims = model.projection.dims(model.width, model.heads, model.depth)
-        gates = dims.heads * dims.value_width if isinstance(model.projection, GatedNorm) else 0
-        queries = dims.heads * (dims.key_width + dims.value_width) + gates
-        keys = dims.key_heads * dims.key_width + dims.value_heads * dims.value_width
+        made = jax.eval_shape(lambda: model.projection.init(jax.random.key(0), dims).params)
+        projections = _matrices(made, model.projection.axes())
         attentions, sides = (3, 2) if isinstance(model, EncoderDecoderConfig) else (1, 1)
-        layer = model.width * (attentions * (queries + keys) + sides * sum(_feed_forward(run)))
-        return Weights(layer, model.width * sides * _features(run), model.width * _choices(run))
+        layer = attentions * projections + sides * model.width * sum(_feed_forward(run))
+        if isinstance(model, DecoderConfig) and model.embedding == "adaptive":
+            widths = [model.width // model.factor**band for band in range(len(model.cutoffs) + 1)]
+            edges = pairwise((0, *model.cutoffs, model.vocabulary))
+            table = sum((stop - start) * width for (start, stop), width in zip(edges, widths, strict=True))
+            # each narrow band has a logit of its own, and compares what is narrowed for it
+            return Weights(layer, table, table + model.width * sum(width + 1 for width in widths[1:]))
+        hidden = getattr(model, "classifier_width", None)
+        head = model.width * _choices(run) if hidden is None else hidden * (model.width + _choices(run))
+        return Weights(layer, model.width * sides * _features(run), head)
+
+
+def _matrices(arrays: Mapping[str, Any], names: Mapping[str, Any]) -> int:
+    """Numbers of those arrays, some of them nested, of whose axes two are named."""
+    found = 0
+    for name, each in arrays.items():
+        if isinstance(each, Mapping):
+            found += _matrices(each, names.get(name, {}))
+        elif len(names.get(name, ())) > 1:
+            found += each.size
+    return found
 
 
 def _features(run: Run) -> int:
-    """What a token may be, as a word, or how many numbers a patch or an instance has."""
+    """What a token may be, as a word, or how many numbers a patch or an instance has; 1 where it is a number."""
     model = run.model
     if isinstance(model, BagConfig):
         return model.features
+    if getattr(model, "reads", None) == "numbers":
+        return 1
     return model.patch**2 * model.channels if isinstance(model, VisionTransformerConfig) else model.vocabulary
 
 
@@ -206,7 +227,7 @@ def _feed_forward(run: Run) -> tuple[float, ...]:
     """Outputs of the products of a feed-forward layer, for each feature of the stream, on average over the layers."""
     model = run.model
     hidden = model.expansion * model.width
-    each = {"fused": (model.width,), "full": (hidden,) * 2, "gated": (hidden,) * 3}[model.feedforward]
+    each = {"fused": (model.width,), "gated": (hidden,) * 3}.get(model.feedforward, (hidden,) * 2)
     return tuple(size * (model.depth - model.pruned) / max(1, model.depth) for size in each)
 
 

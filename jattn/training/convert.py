@@ -213,9 +213,10 @@ def _measured(began: Run, held: Variables, found: Variables) -> Variables:
     like = state.of_model(Variables({}, state.outline(watched).buffers)).buffers
     held = held._replace(buffers=_replaced(like, inner))
     fresh = {}
-    for role, moments in observed(held, batch).items():
+    seen = observed(held, batch)
+    for role in ("query", "key"):
         # by layer, whether a batch was summed over or not
-        count, total, squares = np.asarray(moments, float).reshape(len(moments), -1, 3).sum(1).T
+        count, total, squares = np.asarray(seen[role], float).reshape(len(seen[role]), -1, 3).sum(1).T
         fresh[role] = np.sqrt(squares / count - (total / count) ** 2)
     whole = began.model.depth - began.model.pruned
 

@@ -23,6 +23,7 @@ from jattn.parts.features.swish import Swish
 from jattn.parts.masks.causal import Causal
 from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores.temperature import Temperature
+from jattn.training.mega_presets import MEGA
 from jattn.training.objectives.classification import Classification
 from jattn.training.objectives.penalized import Penalized
 from jattn.training.optimizers.adamw import AdamW
@@ -151,7 +152,7 @@ ENTROPY_GUIDED = {name: Run(model=model, optimizer=AdamW(rate=1e-3)) for name, m
 }
 # the same in letters that no shell reads
 PRESETS |= {re.sub(r"[+(]", "-", name).replace(")", "").lower(): run for name, run in ENTROPY_GUIDED.items()}
-PRESETS |= ENTROPY_GUIDED
+PRESETS |= ENTROPY_GUIDED | MEGA
 
 
 def preset(name: str) -> Run:

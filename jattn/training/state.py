@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
-from jattn.layers.axes import Axes, named
-from jattn.layers.buffers import Buffer
+from jattn.layers.axes import Axes
+from jattn.layers.buffers import Buffer, named
 from jattn.mechanisms import Layout
 from jattn.models.network import Network
 from jattn.part import Variables

@@ -61,7 +61,7 @@ def test_a_page_is_renewed_and_shows_the_pictures_from_where_it_lies(tmp_path, m
         # refused before the first is measured
         (
             ["--only", "attention", "zzz"],
-            "There is no benchmark 'zzz'; there are attention, attention_lengths, linear_attention, saves",
+            "There is no benchmark 'zzz'; there are attention, attention_lengths, linear_attention, recurrence, saves",
         ),
         (["--smoke", "attention"], "--smoke takes no value, got 'attention'; write it alone."),
         (

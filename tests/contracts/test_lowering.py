@@ -18,6 +18,7 @@ from jattn.parts.normalizers import Normalizer
 from jattn.parts.positions import Position
 from jattn.parts.scores import Score
 from jattn.scores import T5Bias
+from jattn.transitions import S4D, DampedEma
 from tests.support import parts_of
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -90,6 +91,29 @@ def delta():
     """`delta_attention`, its state too."""
     shares = shape(BATCH, TOKENS, 2, dtype=jnp.float32)
     return lambda q, k, v, beta: jattn.delta_attention(q, k, v, beta), (QUERY, KEY, VALUE, shares)
+
+
+def averaging(given=(shape(BATCH, TOKENS, HEADS),), **held):
+    """`damped_ema` in both directions, or with what else is held."""
+    recurrence = jattn.Recurrence(backward=None if held else DampedEma())
+    params = recurrence.init(jax.random.key(0), Dims(1, 1, 1, HEADS, HEADS, model_width=HEADS)).params
+    return lambda x, params: jattn.damped_ema(x, params, **held), (*given, params)
+
+
+def recurring():
+    """`recur` of complex states and several segments, its state too."""
+    recurrence = jattn.Recurrence(S4D(2))
+    dims = Dims(1, 1, 1, HEADS, HEADS, model_width=HEADS)
+    params, buffers = recurrence.init(jax.random.key(0), dims)
+    state = recurrence.state(dims, jnp.bfloat16, recurrence.own(Variables(params, buffers)))
+    state = jax.tree.map(lambda x: jnp.stack([x] * BATCH), state)
+
+    def call(x, params):
+        variables = Variables(params, buffers)
+        found = jattn.recur(x, recurrence, variables=variables, segments=SEGMENTS, state=state)
+        return found.out, found.state.states.real
+
+    return call, (shape(BATCH, TOKENS, HEADS), params)
 
 
 def drop_in(**options):
@@ -175,6 +199,9 @@ CASES = {
     ),
     "linear_attention": linear,
     "delta_attention": delta,
+    "damped_ema": averaging,
+    "damped_ema, truncation": lambda: averaging(truncation=9),
+    "recur": recurring,
     "performer_attention": lambda: (
         lambda q, k, v: jattn.performer_attention(q, k, v, jax.random.key(0)),
         (QUERY, KEY, VALUE),

@@ -26,7 +26,7 @@ READ = {
     EncoderDecoderConfig: (Sequences(jnp.asarray(TOKENS), jnp.asarray(TOKENS)), 10 * 2 + 1),
     VisionTransformerConfig: (jnp.asarray(IMAGES), 2),
     # three of them the pool's
-    BagConfig: (jnp.ones((2, 5, 64)), 5),
+    BagConfig: (jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 64)), jnp.float32), 5),
 }
 
 
@@ -62,3 +62,34 @@ def test_models_go_by_their_own_names(kind):
     assert catalogue.find(Model, name) is catalogue.find(Model, catalogue.snake(name)) is kind
     with pytest.raises(ValueError, match=f"{kind.__name__}.width must be a whole number of at least 1, got 0"):
         kind(width=0)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind is DecoderConfig else pytest.param(kind, marks=pytest.mark.slow) for kind in READ],
+)
+def test_batch_norms_evaluate_as_in_training_by_what_that_observed(kind):
+    inputs, _ = READ[kind]
+    # of the decoder the last block has one norm less
+    model = built(kind, norm="batch", **({"pruned": 1} if kind is DecoderConfig else {}))
+    graphdef, params, buffers = nnx.split(model, nnx.Param, Buffer)
+
+    @jax.jit
+    def both(params, buffers):
+        # blocks and head write nothing at the start
+        params = jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(1), x.shape), params)
+        trained = nnx.merge(graphdef, params, buffers)
+        logits, record, _ = trained(inputs, rng=jax.random.key(0))
+        fresh = trained.refreshed(record.stats.observed, jax.random.key(0), jnp.int32(0))
+        count = record.stats.observed["last"]["norm"]["count"]
+        held = dict(nnx.to_flat_state(fresh))
+        # averages are of the variance of all there is, of which a batch has one token's less
+        biased = {path: x.replace(x[...] * (count - 1) / count) for path, x in held.items() if path[-1] == "variance"}
+        steps = [x[...] for path, x in held.items() if path[-1] == "steps"]
+        return logits, nnx.merge(graphdef, params, nnx.from_flat_state(held | biased))(inputs)[0], steps
+
+    logits, evaluated, steps = both(params, buffers)
+    assert steps and all((each == 1).all() for each in steps)
+    np.testing.assert_allclose(evaluated, logits, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="A batch norm evaluates by the averages of training"):
+        model(inputs)

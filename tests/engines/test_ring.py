@@ -18,9 +18,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from jattn import Attention, Layout, Variables
 from jattn.engines import tiles, visits
 from jattn.masks import Causal, Window
-from jattn.normalizers import Entmax, NullSlot, OffByOne, Relaxed, Sigmoid, SignedSoftmax, SquaredRelu, TopK
+from jattn.normalizers import Entmax, Laplace, NullSlot, OffByOne, Relaxed, Sigmoid, SignedSoftmax, SquaredRelu, TopK
 from jattn.part import Rng
-from jattn.scores import Forgetting, SoftCap, T5Bias
+from jattn.scores import Forgetting, PerVisible, RelativeBias, SoftCap, T5Bias
 
 jax.config.update("jax_enable_x64", True)
 # tiles that no length here is a multiple of
@@ -50,6 +50,7 @@ CASES = {
     "rows": (Attention(mask=causal), {"valid": jnp.asarray(random.random((2, tokens)) < 0.6)}),
     "one bias for all keys": (Attention(mask=causal), {"bias": draw(1, tokens, 1)}),
     "free": (Attention(normalizer=Sigmoid()), {}),
+    "laplace": (Attention((PerVisible(), RelativeBias(72)), causal, Laplace(), scale=1.0), {}),
     "squared relu": (Attention(mask=causal, normalizer=SquaredRelu()), {}),
     "null slot": (Attention(mask=causal, normalizer=NullSlot()), {}),
     "relaxed": (Attention(normalizer=Relaxed()), {}),
@@ -127,8 +128,8 @@ def split(cases):
 
 
 RINGS = [
-    "causal", "all of it", "fewer keys", "rows", "one bias for all keys", "free", "squared relu", "null slot",
-    "relaxed", "signed",
+    "causal", "all of it", "fewer keys", "rows", "one bias for all keys", "free", "laplace", "squared relu",
+    "null slot", "relaxed", "signed",
 ]  # fmt: skip
 GATHERS = ["entmax", "top", "forgetting"]
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jattn.layers.buffers import Buffer, arrays, hold, renew
+from jattn.layers.buffers import Buffer, arrays, hold, named, renew
 from jattn.part import Variables
 
 GIVEN = Variables(
@@ -44,3 +44,18 @@ def test_what_nnx_capture_adds_is_no_array():
 
     found, _ = nnx.capture(lambda module: arrays(module.held), nnx.Intermediate)(Holder())
     assert jax.tree.structure(found) == jax.tree.structure(GIVEN)
+
+
+def test_axes_in_front_of_the_named_ones_have_no_name():
+    class Layer(nnx.Module):
+        def __init__(self, key):
+            self.kernel = nnx.Param(jax.random.normal(key, (2, 3)), axes=("width", "hidden"))
+            self.scale = nnx.Param(jnp.ones(3))
+
+    stacked = jax.eval_shape(jax.vmap(lambda key: nnx.state(Layer(key))), jax.random.split(jax.random.key(0), 5))
+    assert named(stacked) == {"kernel": (None, "width", "hidden"), "scale": (None, None)}
+
+
+def test_nested_arrays_have_the_names_that_lie_beside_them():
+    held = hold(GIVEN, {"score": {"0": {"kernel": ("width", "heads")}}})
+    assert named(nnx.state(held, nnx.Param))["score"]["0"] == {"kernel": ("width", "heads")}

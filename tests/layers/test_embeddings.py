@@ -18,3 +18,10 @@ def test_a_fresh_head_is_uniform_and_float32():
     logits = Head(4, 7)(jnp.ones((2, 3, 4), jnp.bfloat16))
     assert logits.dtype == jnp.float32 and logits.shape == (2, 3, 7) and not logits.any()
     np.testing.assert_allclose(-jax.nn.log_softmax(logits), np.log(7), rtol=1e-6)
+
+
+def test_fresh_vectors_are_noise_of_the_deviation_asked_for():
+    for options, deviation in (((), 0.02), ((0.5,), 0.5)):
+        # 64,000 draws
+        table = Embedding(1000, 64, *options, rngs=nnx.Rngs(0)).table[...]
+        assert abs(float(table.std()) / deviation - 1) < 0.02

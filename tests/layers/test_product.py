@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.layers.product import product
+from jattn.layers.product import plus, product
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3), (0, 3)], ids=str)
@@ -20,3 +20,9 @@ def test_computes_in_the_dtype_of_its_input_and_sums_in_the_one_asked_for():
     found = product(x * 1.0, kernel * 1.001, jnp.float32)
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, 300)  # 1.001 is 1 in bfloat16, and 300 needs more than its 8 bits less
+
+
+def test_a_bias_is_added_to_each_row_in_its_dtype():
+    x, bias = jnp.arange(6.0).reshape(2, 3), jnp.array([1.0, -1.0, 0.5])
+    np.testing.assert_array_equal(plus(x, bias), np.asarray(x) + np.asarray(bias))
+    assert plus(x.astype(jnp.bfloat16), bias).dtype == jnp.bfloat16

@@ -225,13 +225,21 @@ def test_without_buffers_refreshing_computes_nothing():
         ({"depth": -1}, "depth must be a whole number of at least 1, got -1"),
         ({"width": 18}, "multiple of the heads, got width 18 for 4 heads"),
         ({"projection": Grouped(3)}, "multiple of Grouped.key_heads, got 4 and 3"),
-        ({"norm": "batch"}, "batch"),
+        ({"norm": "group"}, "group"),
         ({"activation": "tanh"}, "tanh"),
         ({"pruned": 3}, "pruned counts the deepest blocks .* at most 2, got 3"),
         ({"residual": "gated"}, "gated"),
         ({"feedforward": "fused"}, "no activation stands between its kernels, got .squared_relu.; use"),
         ({"attention": Softmax()}, "attention must be a Mechanism, got Softmax"),
         ({"attention": LinearAttention(order="full")}, "its rows may not see, got an attention of order 'full'"),
+        ({"embedding": "shared"}, "embedding must be one of apart, tied, adaptive, got 'shared'"),
+        ({"embedding": "adaptive"}, "DecoderConfig.cutoffs must rise between 0 and the vocabulary, 11, got"),
+        ({"embedding_scale": 2.0}, "embedding_scale must be .* tied or adaptive, got 2.0 for one that is apart"),
+        ({"embedding": "tied", "embedding_scale": 0}, "embedding_scale must be a finite number above 0"),
+        ({"last_gains": "fixed"}, "last_gains must be one of learned, none, got 'fixed'"),
+        ({"epsilon": 0.0}, "DecoderConfig.epsilon must be a finite number above 0, got 0.0; the default is 1e-06"),
+        ({"dropout": 1}, r"DecoderConfig.dropout must be a probability in \[0, 1\), got 1"),
+        ({"feedforward": "fused", "activation": "identity", "hidden_dropout": 0.1}, "hidden_dropout must be 0 where"),
     ],
 )
 def test_bad_options_are_refused(options, words):
@@ -257,3 +265,39 @@ def test_the_deepest_blocks_without_a_feed_forward_layer(pruned):
         assert jnp.isfinite(leaf).all() and abs(leaf).max() > 0, jax.tree_util.keystr(path)
     fused = [path for path in nnx.to_flat_state(weights[1]).paths if "feedforward" in path]
     assert len(fused) == (2 - pruned > 0)
+
+
+ADAPTIVE = {
+    "embedding": "adaptive", "cutoffs": (3, 7), "factor": 2, "feedforward": "biased", "last_gains": "none"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{"embedding": "tied"}, ADAPTIVE], ids=["tied", "adaptive"])
+def test_one_table_may_be_embedding_and_head(options):
+    graphdef, params, buffers = made(depth=1, **options)
+
+    @jax.jit
+    def both(params):
+        def loss(params):
+            logits = nnx.merge(graphdef, params, buffers)(TOKENS).logits
+            return (logits**2).mean(), logits
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    grads, logits = both(params)
+    assert logits.shape == (2, 13, 11) and "head" not in params
+    # a norm that learns nothing is no entry at all
+    assert ("norm" in params) == (options == {"embedding": "tied"})
+    if "cutoffs" in options:
+        # log-probabilities: a sum of 11 exponentials in float32
+        np.testing.assert_allclose(np.exp(logits).sum(-1), 1, atol=1e-5)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        assert jnp.isfinite(leaf).all() and abs(leaf).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_features_are_dropped_with_a_key_alone():
+    weights = made(dropout=0.2, hidden_dropout=0.2, feedforward="biased", depth=1)
+    plain = run(*weights, TOKENS).logits
+    noisy = jax.jit(lambda tokens, key: nnx.merge(*weights)(tokens, rng=key).logits)
+    one, other = noisy(TOKENS, jax.random.key(0)), noisy(TOKENS, jax.random.key(1))
+    assert (abs(one - plain).max(-1) > 1e-3).all() and (abs(one - other).max(-1) > 1e-3).all()

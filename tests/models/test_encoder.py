@@ -106,8 +106,46 @@ def test_what_is_pooled():
         ({"vocabulary": 0}, "vocabulary must be a whole number of at least 1"),
         ({"pool": "max"}, "pool must be one of mean, first, got 'max'"),
         ({"positions": "fourier"}, "positions must be one of none, learned, sin_cos, got 'fourier'"),
+        ({"embedding_deviation": 0}, "embedding_deviation must be a finite number above 0, got 0; the default is 0.02"),
+        ({"reads": "pixels"}, "reads must be one of tokens, numbers, got 'pixels'"),
+        ({"reads": "numbers"}, "classes must be given where numbers are read or a classifier has a width, got None"),
+        ({"classifier_width": 8}, "classes must be given"),
+        ({"classes": 3, "classifier_width": 0}, "classifier_width must be a whole number of at least 1, got 0"),
     ],
 )
 def test_bad_options_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         EncoderConfig(**options)
+
+
+NUMBERS = {"reads": "numbers", "classes": 3, "classifier_width": 8, "feedforward": "biased"}
+
+
+def test_numbers_are_read_of_a_line_or_of_an_image():
+    graphdef, params, buffers = made(**NUMBERS)
+    line = jax.random.normal(jax.random.key(2), (2, 9))
+
+    @jax.jit
+    def graded(params, inputs, layout):
+        def loss(params):
+            found = nnx.merge(graphdef, params, buffers)(inputs, layout=layout)
+            return (found.logits**2).mean(), found
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    # of the image's last pixels nothing is left
+    image = jnp.pad(line, ((0, 0), (0, 3)), constant_values=7).reshape(2, 4, 3, 1)
+    grads, want = graded(params, line, Layout())
+    _, got = graded(params, image, Layout(valid=jnp.array([9, 9])))
+    assert_close(want.logits, got.logits)
+    np.testing.assert_allclose(
+        nnx.merge(graphdef, params, buffers).head(want.features), want.logits, rtol=1e-5, atol=1e-6
+    )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        assert jnp.isfinite(leaf).all() and abs(leaf).max() > 0, jax.tree_util.keystr(path)
+    with pytest.raises(TypeError, match="reads real numbers, got int32"):
+        nnx.merge(graphdef, params, buffers)(TOKENS)
+
+
+def test_what_it_is_called_with():
+    assert EncoderConfig(**NUMBERS).inputs(9).dtype == jnp.float32 and EncoderConfig().inputs(9).dtype == jnp.int32

@@ -8,6 +8,7 @@ import pytest
 
 from jattn import Attention, LinearAttention
 from jattn.layers.heads.gated_norm import GatedNorm
+from jattn.layers.heads.grouped import Grouped
 from jattn.masks import Causal
 from jattn.models.bag import BagConfig
 from jattn.models.decoder import DecoderConfig
@@ -175,3 +176,27 @@ def test_attention_without_a_mask_is_refused():
     run = Run(model=DecoderConfig(attention=LinearAttention()))
     with pytest.raises(ValueError, match="got LinearAttention; let the compiler plan it, without --paper"):
         roofline.flops(run, ONE, "cpu")
+
+
+def test_matrices_of_a_model_are_those_that_it_has():
+    gated = EncoderConfig(width=32, heads=2, projection=GatedNorm(), classes=5, reads="numbers", classifier_width=24)
+    adaptive = DecoderConfig(
+        width=32, heads=2, projection=Grouped(1), vocabulary=300, embedding="adaptive", cutoffs=(50, 100),
+        feedforward="biased",
+    )  # fmt: skip
+    for model in (DecoderConfig(width=32, heads=4, embedding="tied"), adaptive, gated):
+        params = state.outline(Run(model=model, context=16)).params
+        block = params["stack"]["repeat"][0]
+        inner = [block["mixer"]["projecting"], block["feedforward"]]
+        weights = roofline.Weights.of(Run(model=model, context=16))
+        # of the layers alone, along the first axis, and without biases
+        assert weights.layer == sum(x.size for x in jax.tree.leaves(inner) if x.ndim == 3) / model.depth
+        around = [params[name] for name in ("embedding", "head") if name in params]
+        own = sum(x.size for x in jax.tree.leaves(around) if x.ndim == 2)
+        if model == gated:
+            assert weights.head == own and weights.embedding == 32
+        elif model == adaptive:
+            # the first band is widened on its way in alone
+            assert weights.head == own - 32**2 and weights.embedding == 50 * 32 + 50 * 8 + 200 * 2
+        else:
+            assert weights.head == weights.embedding == own

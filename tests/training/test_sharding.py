@@ -230,6 +230,50 @@ def test_losses_of_the_other_models_are_those_of_one_device(name, meshes):
         assert loss < 1e-5 and entropy < 1e-4, (mesh, loss, entropy)
 
 
+# how far losses, and what batch norms keep, are apart on four devices and on one
+BATCH_NORMS = """
+import chex
+chex.set_n_cpu_devices(4)
+import dataclasses, json
+import jax
+import numpy as np
+from jattn.models.decoder import DecoderConfig
+from jattn.training import state
+from jattn.training.run import Run
+from jattn.training.sharding import Mesh
+from jattn.training.step import training_step
+
+run = Run(model=DecoderConfig(width=16, depth=1, heads=2, norm="batch"), steps=20, batch=4, context=8)
+# examples that are unlike: statistics of one device are not those of all
+text = np.random.default_rng(0).integers(0, 20, (2, 4, 9)).astype(np.int32) + 30 * np.arange(4)[None, :, None]
+
+def trained(mesh):
+    here = dataclasses.replace(run, mesh=mesh)
+    reached, step, losses = state.fresh(here), training_step(here), []
+    for tokens in text.astype(np.int32):
+        reached, shown = step(reached, {"tokens": tokens})
+        losses.append(float(shown.loss))
+    kept = {name: x for name, x in reached.buffers.items() if name != state.OBSERVED}
+    return losses, jax.tree.map(np.asarray, kept)
+
+plain = trained(Mesh(data=1))
+# of the first step: later ones differ by what Adam makes of rounded gradients
+assert plain[1]["norm"]["steps"] == 1
+off = []
+for mesh in (Mesh(data=4), Mesh(2, 2), Mesh(1, 2, 1, 2)):
+    apart = jax.tree.map(lambda a, b: float((np.abs(np.subtract(a, b)) / np.abs(a).max()).max()), plain, trained(mesh))
+    off.append(max(jax.tree.leaves(apart)))
+print(json.dumps(off))
+"""
+
+
+@pytest.mark.slow
+def test_statistics_of_batch_norms_are_those_of_all_devices():
+    done = subprocess.run([sys.executable, "-c", BATCH_NORMS], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert max(json.loads(done.stdout.splitlines()[-1])) < 1e-5
+
+
 # temporaries of a step over 65,536 tokens
 LONG = """
 import chex

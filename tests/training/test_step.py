@@ -205,3 +205,23 @@ def test_what_parts_observe_renews_their_buffers_one_step_later():
     two, _ = step(jax.tree.map(np.asarray, one), batch_of(1, run))
     variance = squares / count - (total / count) ** 2
     np.testing.assert_allclose(kept(two), np.sqrt(0.5 + 0.5 * variance), rtol=1e-5)
+
+
+def test_batch_norms_keep_averages_of_all_pieces_of_a_step():
+    run = Run(**{**vars(TINY), "model": DecoderConfig(width=8, depth=1, norm="batch"), "accumulate": 3})
+    step, reached = training_step(run), state.fresh(run)
+    one, _ = step(reached, batch_of(0, run))
+    seen = jax.tree.map(np.array, one.buffers[state.OBSERVED])
+    assert seen["last"]["norm"]["count"] == 3 * 5 and one.buffers["norm"]["steps"] == 0
+    two, _ = step(one, batch_of(1, run))
+    (block,) = two.buffers["stack"]["repeat"].values()
+    for held, found in (
+        (two.buffers["norm"], seen["last"]["norm"]),
+        (block["before_mixer"], seen["norms"]["before_mixer"]),
+        (block["before_feedforward"], seen["norms"]["before_feedforward"]),
+    ):
+        assert (held["steps"] == 1).all()
+        mean = found["total"] / 15
+        np.testing.assert_allclose(held["mean"], mean, rtol=1e-6)
+        np.testing.assert_allclose(held["variance"], (found["squares"] - 15 * mean**2) / 14, rtol=1e-4)
+        assert held["variance"].min() > 0

@@ -20,6 +20,13 @@ def angles(position: Int[Array, " n"], width: int, base: float, dtype: DTypeLike
     return position.astype(dtype)[:, None] * rate[None]
 
 
+def turned(vector: Float[Array, "... d"], angle: Float[Array, "... pairs"]) -> Float[Array, "... d"]:
+    """Each pair, coordinate i with i + d/2, turned by its angle in radians."""
+    first, second = jnp.split(vector, 2, axis=-1)
+    sine, cosine = jnp.sin(angle), jnp.cos(angle)
+    return jnp.concatenate((first * cosine - second * sine, second * cosine + first * sine), axis=-1)
+
+
 @part
 class Rotary(Position):
     """The paper's base; widths must be even."""
@@ -36,7 +43,4 @@ class Rotary(Position):
             raise ValueError(f"Rotary turns pairs, so the key width must be even, got {width}; use Unturned() or pad.")
         dtype = wide(vector.dtype)
         angle = angles(jnp.asarray(side.position), width, self.base, dtype)[:, None, :]
-        first, second = jnp.split(vector.astype(dtype), 2, axis=-1)
-        sine, cosine = jnp.sin(angle), jnp.cos(angle)
-        turned = (first * cosine - second * sine, second * cosine + first * sine)
-        return jnp.concatenate(turned, axis=-1).astype(vector.dtype)
+        return turned(vector.astype(dtype), angle).astype(vector.dtype)

@@ -9,12 +9,14 @@ class Score(Part):
     """Changes logits pair by pair, looking at the tile alone; gradients flow to `own`, queries, keys and `extra`.
 
     `visible = True` on the class asks for `tile.visible`. `mixes = True` says that `tokens` sums over positions,
-    `positional = False` that no position is read.
+    `positional = False` that no position is read. `near` says that it has numbers for positions fewer tokens apart than
+    that alone, so that a mechanism refuses a call whose mask lets rows see farther; None is for any.
     """
 
     visible = False
     positional = True
     mixes = False
+    near: int | None = None
 
     def project(self, own: dict, x: Float[Array, "n m"]) -> dict:
         """Per-token arrays "n #heads ..." from the layer's input, new tokens only; cached beside keys and values."""

@@ -66,12 +66,14 @@ def check_ahead(name: str, model: Model, context: int) -> None:
     if not hasattr(model, "vocabulary"):
         return
     dims = model.projection.dims(model.width, model.heads, model.depth)
-    found = model.attention.looks_ahead(dataclasses.replace(dims, length=model.tokens(context)))
-    if found:
-        raise ValueError(
-            f"{name} predicts each token from those before it, got {type(model).__name__}.attention with rows that see "
-            f"later ones; use --model.attention.{found}, or --objective masked_tokens."
-        )
+    dims = dataclasses.replace(dims, length=model.tokens(context))
+    found = {"attention": model.attention.looks_ahead(dims), "projection": model.projection.looks_ahead()}
+    for field, option in found.items():
+        if option:
+            raise ValueError(
+                f"{name} predicts each token from those before it, got {type(model).__name__}.{field} with rows that "
+                f"see later ones; use --model.{field}.{option}, or --objective masked_tokens."
+            )
 
 
 def layout(batch: Batch) -> Layout:

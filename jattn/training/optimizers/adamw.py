@@ -1,9 +1,11 @@
 """Adam with decoupled weight decay.
 
 Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, arXiv:1711.05101, algorithm 2.
-Departs: vectors, the embedding and the arrays of attention's parts are not decayed; the gradient is clipped by its
-norm (Pascanu, Mikolov and Bengio, ICML 2013, arXiv:1211.5063, algorithm 1).
+Departs: by default vectors, the embedding and the arrays of attention's parts are not decayed; the gradient is clipped
+by its norm (Pascanu, Mikolov and Bengio, ICML 2013, arXiv:1211.5063, algorithm 1).
 """
+
+from typing import Literal
 
 import optax
 
@@ -11,7 +13,7 @@ from jattn.part import part
 from jattn.training import checks
 from jattn.training.optimizers import Optimizer
 from jattn.training.optimizers.kinds import HEAD, MATRIX, REST, labels
-from jattn.training.optimizers.schedule import cosine
+from jattn.training.optimizers.schedule import FALLS, Fall, schedule
 
 
 def adamw(
@@ -27,7 +29,11 @@ def adamw(
 
 @part
 class AdamW(Optimizer):
-    """`warm_up` is a share of the steps, `final` of the rate, `decay` of the params per unit of rate."""
+    """`warm_up` is a share of the steps, `final` of the rate, `decay` of the params per unit of rate.
+
+    What decays are `matrices` of layers and of the head, or `all` that is learned. Behind its warm-up the rate falls
+    along half a cosine or in a line.
+    """
 
     rate: float = 3e-3
     first_moment: float = 0.9
@@ -37,32 +43,37 @@ class AdamW(Optimizer):
     warm_up: float = 0.03
     final: float = 0.02
     clip: float = 1.0
+    fall: Fall = "cosine"
+    decayed: Literal["matrices", "all"] = "matrices"
 
     def __post_init__(self):
         check(self, "rate", "epsilon", "clip")
         check_decay(self)
         check_moments(self, "first_moment", "second_moment")
+        checks.one_of("AdamW", "decayed", self.decayed, ("matrices", "all"), "the default is 'matrices'")
 
     def learning_rate(self, steps: int) -> optax.Schedule:
-        return cosine(self.rate, steps, self.warm_up, self.final)
+        return schedule(self.rate, steps, self.warm_up, self.final, self.fall)
 
     def transformation(self, steps: int) -> optax.GradientTransformation:
         rate = self.learning_rate(steps)
         moments = (self.first_moment, self.second_moment)
         decayed = adamw(rate, moments, self.epsilon, self.decay)
+        rest = adamw(rate, moments, self.epsilon, self.decay if self.decayed == "all" else 0.0)
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
-            optax.partition({MATRIX: decayed, HEAD: decayed, REST: adamw(rate, moments, self.epsilon, 0.0)}, labels),
+            optax.partition({MATRIX: decayed, HEAD: decayed, REST: rest}, labels),
         )
 
 
 def check(optimizer: Optimizer, *positive: str) -> None:
-    """Refuses rates that are not above 0, and shares outside [0, 1]."""
+    """Refuses rates that are not above 0, shares outside [0, 1], and an unknown fall."""
     owner = type(optimizer).__name__
     for name in positive:
         checks.positive(owner, name, getattr(optimizer, name), "leave it at its default")
     for name in ("warm_up", "final"):
         checks.between(owner, name, getattr(optimizer, name), 0, 1, "it is a share; leave it at its default")
+    checks.one_of(owner, "fall", optimizer.fall, tuple(FALLS), "the default is 'cosine'")
 
 
 def check_decay(optimizer: Optimizer) -> None:

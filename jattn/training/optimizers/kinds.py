@@ -6,10 +6,12 @@ import jax
 from jaxtyping import Array, Float
 
 MATRIX, HEAD, REST = "matrix", "head", "rest"
-# where layers hold kernels, inputs by outputs; `attending` holds what parts of attention learn, which no rule fits
+# where layers hold kernels, inputs by outputs
 KERNELS = {"projecting", "feedforward"}
+# what parts of attention learn, and what a recurrence does channel by channel, which no rule fits
+PARTS = {"attending", "recurrence"}
 # in a head's projections these are vectors for every head, not kernels
-VECTORS = {"gain", "scale", "bias"}
+VECTORS = {"gain", "scale", "bias", "offset"}
 # the repeated blocks of a stack lie along a leading axis, one entry a layer
 STACKED = "repeat"
 
@@ -24,8 +26,8 @@ def kind(path: Iterable, array: Float[Array, "..."]) -> str:
     named = names(path)
     if named[0] == "head":
         return HEAD if array.ndim > 1 else REST
-    axes = array.ndim - (STACKED in named)
-    return MATRIX if axes == 2 and KERNELS & set(named) and named[-1] not in VECTORS else REST
+    axes, within = array.ndim - (STACKED in named), set(named)
+    return MATRIX if axes == 2 and KERNELS & within and not PARTS & within and named[-1] not in VECTORS else REST
 
 
 def labels(params: dict) -> dict:

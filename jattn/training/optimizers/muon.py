@@ -19,7 +19,7 @@ from jattn.training import checks
 from jattn.training.optimizers import Optimizer
 from jattn.training.optimizers.adamw import adamw, check, check_decay, check_moments
 from jattn.training.optimizers.kinds import HEAD, MATRIX, REST, labels, matrices, restored
-from jattn.training.optimizers.schedule import cosine
+from jattn.training.optimizers.schedule import Fall, schedule
 
 # a quintic whose slope at 0 is as steep as can be while values stay near 1
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -90,6 +90,7 @@ class Muon(Optimizer):
     warm_up: float = 0.03
     final: float = 0.02
     clip: float = 1.0
+    fall: Fall = "cosine"
 
     def __post_init__(self):
         check(self, "rate", "other_rate", "epsilon", "clip")
@@ -98,10 +99,10 @@ class Muon(Optimizer):
         checks.whole("Muon", "iterations", self.iterations, 1, "5 are enough")
 
     def learning_rate(self, steps: int) -> optax.Schedule:
-        return cosine(self.rate, steps, self.warm_up, self.final)
+        return schedule(self.rate, steps, self.warm_up, self.final, self.fall)
 
     def transformation(self, steps: int) -> optax.GradientTransformation:
-        other = cosine(self.other_rate, steps, self.warm_up, self.final)
+        other = schedule(self.other_rate, steps, self.warm_up, self.final, self.fall)
         moments = (self.first_moment, self.second_moment)
         matrix = optax.chain(
             scale_by_muon(self.momentum, self.iterations),

@@ -21,7 +21,7 @@ from jattn.part import part
 from jattn.training.optimizers import Optimizer
 from jattn.training.optimizers.adamw import check
 from jattn.training.optimizers.kinds import MATRIX, STACKED, labels
-from jattn.training.optimizers.schedule import cosine
+from jattn.training.optimizers.schedule import Fall, schedule
 
 Factory = Callable[..., optax.GradientTransformation]
 
@@ -97,6 +97,7 @@ class Optax(Optimizer):
     warm_up: float = 0.03
     final: float = 0.02
     clip: float = 1.0
+    fall: Fall = "cosine"
 
     def __post_init__(self):
         check(self, "rate", "clip")
@@ -144,7 +145,7 @@ class Optax(Optimizer):
             )
 
     def learning_rate(self, steps: int) -> optax.Schedule:
-        return cosine(self.rate, steps, self.warm_up, self.final)
+        return schedule(self.rate, steps, self.warm_up, self.final, self.fall)
 
     def transformation(self, steps: int) -> optax.GradientTransformation:
         method = methods()[self.method]

@@ -7,6 +7,7 @@ Source: Pot, Mohiuddin et al., "TFDS: TensorFlow Datasets", https://www.tensorfl
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from jattn.part import part
 from jattn.training import checks
@@ -20,7 +21,9 @@ class LabeledDataset(Source):
     """Bytes of texts, or whole numbers of rows, are tokens; each example is padded to a run's context.
 
     `dataset`, `data_dir`, `feature` and the splits are as in `Dataset`, and must be prepared as ArrayRecord; `label`
-    names a class. What is `longer` than the context is refused, or cut: its beginning is read.
+    names a class. What is `longer` than the context is refused, or cut: its beginning is read. With a `divisor` the
+    whole numbers of rows, divided by it, are real numbers of a line, for models that read those: 32768 makes sound of
+    16 bits lie between -1 and 1.
     """
 
     dataset: str = prepared.LISTOPS
@@ -32,6 +35,7 @@ class LabeledDataset(Source):
     vocabulary: int = 256
     classes: int = 10
     longer: Literal["refused", "cut"] = "refused"
+    divisor: int | None = None
 
     def __post_init__(self):
         for name in ("dataset", "data_dir", "feature", "label", "train_split", "held_out_split"):
@@ -41,6 +45,8 @@ class LabeledDataset(Source):
         cure = "bytes need 256, other tokens one more than the largest"
         checks.whole("LabeledDataset", "vocabulary", self.vocabulary, 1, cure)
         checks.whole("LabeledDataset", "classes", self.classes, 1, "ListOps has 10")
+        if self.divisor is not None:
+            checks.whole("LabeledDataset", "divisor", self.divisor, 1, "leave it out for tokens")
         checks.one_of("LabeledDataset", "longer", self.longer, labeled.LONGER, "'cut' reads the beginning")
 
     @property
@@ -49,10 +55,11 @@ class LabeledDataset(Source):
 
     @property
     def needs(self) -> dict[str, int]:
-        return {"vocabulary": self.vocabulary, "classes": self.classes}
+        words = {} if self.divisor else {"vocabulary": self.vocabulary}
+        return words | {"classes": self.classes}
 
     def outline(self, context: int) -> dict[str, jax.ShapeDtypeStruct]:
-        return labeled.outline(context)
+        return labeled.outline(context, np.float32 if self.divisor else np.int32)
 
     def units(self, context: int) -> int:
         return 1
@@ -81,7 +88,8 @@ class LabeledDataset(Source):
         split = self._splits(builder.info.splits)[number]
         if not builder.info.splits[split].num_examples:
             raise ValueError(f"LabeledDataset needs an example in each split, got none in {split}; give a larger one.")
-        return Labeled(builder, split, Reading(feature, self.label, self.vocabulary, context, self.longer))
+        reading = Reading(feature, self.label, self.vocabulary, context, self.longer, self.divisor)
+        return Labeled(builder, split, reading)
 
     def _check(self, features: Any) -> None:
         """Refuses a label that is no class, or one of more than there are."""

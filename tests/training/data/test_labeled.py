@@ -19,9 +19,9 @@ def rows(tfds):
     return kinds, {"train": [{"a": np.arange(n, dtype=np.int16), "label": n} for n in range(3)]}
 
 
-def read(prepare, make, feature, vocabulary=256, context=4, longer="refused"):
+def read(prepare, make, feature, vocabulary=256, context=4, longer="refused", divisor=None):
     builder = prepared.opened(prepare(make.__name__, make))
-    return Labeled(builder, "train", Reading(feature, "label", vocabulary, context, longer))
+    return Labeled(builder, "train", Reading(feature, "label", vocabulary, context, longer, divisor))
 
 
 def test_bytes_of_texts_and_numbers_of_rows_are_tokens(prepare):
@@ -34,6 +34,13 @@ def test_bytes_of_texts_and_numbers_of_rows_are_tokens(prepare):
     assert [found[n]["inputs"].tolist() for n in range(3)] == [[0] * 4, [0] * 4, [0, 1, 0, 0]]
     for name, shape in labeled.outline(4).items():
         assert (shape.shape, shape.dtype) == (found[0][name].shape, found[0][name].dtype)
+
+
+def test_rows_may_be_real_numbers_of_which_no_vocabulary_is_asked(prepare):
+    found = read(prepare, rows, "a", vocabulary=1, divisor=4)[2]
+    assert found["inputs"].tolist() == [0, 0.25, 0, 0] and found["valid"] == 2
+    shape = labeled.outline(4, np.float32)["inputs"]
+    assert (shape.shape, shape.dtype) == (found["inputs"].shape, found["inputs"].dtype)
 
 
 def test_what_is_longer_is_refused_or_cut(prepare):

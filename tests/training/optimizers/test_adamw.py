@@ -33,3 +33,23 @@ def test_a_longer_gradient_is_clipped():
 def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match="AdamW.rate must be a finite number above 0, got -1"):
         AdamW(rate=-1)
+
+
+def test_all_that_is_learned_may_decay():
+    params = {"head": {"table": jnp.ones((2, 3))}, "stack": {"gain": jnp.ones(4)}, "embedding": {"table": jnp.ones(5)}}
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    for decayed, others in (("all", -0.05), ("matrices", 0.0)):
+        transformation = AdamW(rate=0.5, decay=0.1, warm_up=0.0, decayed=decayed).transformation(10)
+        update, _ = transformation.update(nothing, transformation.init(params), params)
+        np.testing.assert_allclose(update["head"]["table"], -0.05, rtol=1e-6)
+        np.testing.assert_allclose(update["stack"]["gain"], others, rtol=1e-6)
+        np.testing.assert_allclose(update["embedding"]["table"], others, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "field, words",
+    [({"decayed": "some"}, "'matrices' or 'all', got 'some'"), ({"fall": "steep"}, "'cosine' or 'linear'")],
+)
+def test_unknown_words_are_refused(field, words):
+    with pytest.raises(ValueError, match=f"AdamW.{next(iter(field))} must be {words}"):
+        AdamW(**field)

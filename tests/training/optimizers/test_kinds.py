@@ -16,7 +16,12 @@ def test_names_and_axes_decide():
                 0: {
                     "feedforward": {"up": jnp.ones((3, 4, 8))},
                     "mixer": {
-                        "projecting": {"query": jnp.ones((3, 4, 4)), "bias": jnp.ones((3, 2, 2))},
+                        "projecting": {
+                            "query": jnp.ones((3, 4, 4)),
+                            "bias": jnp.ones((3, 2, 2)),
+                            "offset": jnp.ones((3, 2, 4)),
+                            "recurrence": {"transition": {"delta": jnp.ones((3, 4, 16))}},
+                        },
                         "attending": {"position": {"table": jnp.ones((3, 4, 4))}},
                     },
                     "before_mixer": {"inner": {"scale": jnp.ones((3, 4))}},
@@ -34,7 +39,12 @@ def test_names_and_axes_decide():
                 0: {
                     "feedforward": {"up": "matrix"},
                     "mixer": {
-                        "projecting": {"query": "matrix", "bias": "rest"},
+                        "projecting": {
+                            "query": "matrix",
+                            "bias": "rest",
+                            "offset": "rest",
+                            "recurrence": {"transition": {"delta": "rest"}},
+                        },
                         "attending": {"position": {"table": "rest"}},
                     },
                     "before_mixer": {"inner": {"scale": "rest"}},

@@ -43,6 +43,14 @@ def test_examples_are_as_the_outline_says_and_a_model_must_fit(prepare):
         Run(model=EncoderConfig(classes=4), source=source(prepare, vocabulary=300))
 
 
+def test_sound_is_real_numbers_for_a_model_that_reads_them(prepare):
+    given = source(prepare, vocabulary=300, divisor=128)
+    example = given.train(5, 0)[0]
+    assert example["inputs"].dtype == given.outline(5)["inputs"].dtype == "float32"
+    assert example["inputs"][0] == ord("0") / 128
+    Run(model=EncoderConfig(classes=4, reads="numbers"), source=given)
+
+
 @pytest.mark.parametrize(
     ("make", "fields", "words"),
     [
@@ -66,6 +74,7 @@ def test_what_a_data_set_lacks_is_refused(prepare, make, fields, words):
         ({"label": 3}, TypeError, "LabeledDataset.label must be text, got 3"),
         ({"vocabulary": 0}, ValueError, "LabeledDataset.vocabulary must be a whole number of at least 1"),
         ({"classes": 0}, ValueError, "LabeledDataset.classes must be a whole number of at least 1"),
+        ({"divisor": 0}, ValueError, "LabeledDataset.divisor must be a whole number of at least 1, got 0"),
         ({"longer": "kept"}, ValueError, "LabeledDataset.longer must be 'refused' or 'cut', got 'kept'"),
     ],
 )

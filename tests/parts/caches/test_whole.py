@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.mechanisms import cache
 from jattn.part import Dims, Side
+from jattn.parts.caches.whole import Whole
 
-DIMS = Dims(2, 1, 1, 4, 3, length=7)
+CACHE, DIMS = Whole(), Dims(2, 1, 1, 4, 3, length=7)
 
 
 def side(first, count, valid=None):
@@ -20,10 +20,10 @@ def side(first, count, valid=None):
 
 def filled():
     extra = jax.eval_shape(lambda: {"score": {"0": {"gate": jnp.zeros((1, 1))}}})
-    held = cache.start(DIMS, jnp.float32, extra)
+    held = CACHE.start(DIMS, jnp.float32, extra)
     for first, count in ((0, 3), (3, 1)):
         new = side(first, count, jnp.array([True, False, True])[:count] if first == 0 else None)
-        held = cache.append(held, new, new.vector[..., :3])
+        held = CACHE.append(held, new, new.vector[..., :3])
     return held
 
 
@@ -37,7 +37,7 @@ def test_tokens_lie_in_order_and_are_counted():
 
 
 def test_view_shows_all_rows_with_their_index():
-    shown = cache.view(filled(), side(3, 1))
+    shown = CACHE.view(filled(), side(3, 1))
     np.testing.assert_array_equal(shown.index, np.arange(7))
     np.testing.assert_array_equal(shown.position, [0, 1, 2, 3, 0, 0, 0])
     assert shown.length == 4 and set(shown.extra) == {"score"}
@@ -46,13 +46,13 @@ def test_view_shows_all_rows_with_their_index():
 @pytest.mark.parametrize("length", [None, 0, -2])
 def test_room_must_be_at_least_one_token(length):
     with pytest.raises(ValueError, match=f"at least 1 token, got length {length}"):
-        cache.start(Dims(2, 1, 1, 4, 3, length=length), jnp.float32, {})
+        CACHE.start(Dims(2, 1, 1, 4, 3, length=length), jnp.float32, {})
 
 
 def test_tokens_without_a_row_are_refused():
     held = filled()
-    cache.check_room(held, 3)
+    CACHE.check(held, 3)
     with pytest.raises(ValueError, match="cache of 7 tokens .* got 4 new ones behind 4"):
-        cache.check_room(held, 4)
+        CACHE.check(held, 4)
     with pytest.raises(ValueError, match="got 8 new ones"):
-        jax.jit(lambda held: cache.check_room(held, 8))(held)
+        jax.jit(lambda held: CACHE.check(held, 8))(held)

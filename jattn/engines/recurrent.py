@@ -1,0 +1,348 @@
+"""Diagonal recurrences over tokens: what a channel holds fades, turns and takes in, in four forms that give the same.
+
+Source: Gu, Goel, Re, "Efficiently Modeling Long Sequences with Structured State Spaces", ICLR 2022, arXiv:2111.00396,
+section 2 (single steps, and one convolution); Martin, Cundy, "Parallelizing Linear Recurrent Neural Nets Over Sequence
+Length", ICLR 2018, arXiv:1709.04057 (a scan by an associative rule); Dao, Gu, "Transformers are SSMs", ICML 2024,
+arXiv:2405.21060, section 6 (chunks, of which each is one product of matrices behind what was carried to it).
+Departs: powers are exp of logs; a long kernel is made of powers within a chunk and of whole chunks, so that no array of
+tokens, channels and states exists; transforms have the least length that nothing wraps around in, where the paper
+doubles the tokens.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from jattn.engines import chunks, varying
+from jattn.numerics import toeplitz, wide
+from jattn.parts.transitions import Diagonal, Transition
+
+Form = Literal["convolution", "chunked", "associative", "sequential"]
+FORMS = ("convolution", "chunked", "associative", "sequential")
+# tokens of a chunk: of one matrix for all chunks, and of steps whose states the backward pass finds again
+CHUNK, STEPS = 64, 128
+# fewer tokens are gone through one by one
+FEW = 16
+
+
+def recur(
+    transition: Transition,
+    own: dict,
+    x: Float[Array, "t c"],
+    state: Inexact[Array, "c n"] | None = None,
+    *,
+    form: str | None = None,
+    valid: Bool[Array, " t"] | None = None,
+    segment: Int[Array, " t"] | None = None,
+    taps: int | None = None,
+) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
+    """What one example gives behind `state`, none for nothing, and the state after its last token.
+
+    Tokens that are not valid count as 0: they put nothing in, while what is held goes on. The state is emptied where a
+    segment begins; it belongs to the segment of the first token. With `taps` a row hears that many tokens, its own
+    included, and the state goes on as if it heard all. Computed in at least float32, returned in the dtype of `x`;
+    linear in memory, gradients too, but for the form "associative". Raises ValueError for a form that cannot serve the
+    call, and for a state of other sizes.
+    """
+    kind = wide(x.dtype)
+    fixed, shape, complex_ = _sizes(transition, own, x)
+    taps = None if taps is None or taps >= len(x) else taps
+    form = chosen(len(x), fixed and segment is None, taps) if form is None else form
+    _check(form, transition, fixed, segment, taps)
+    given = _given(x, valid)
+    held_kind = jnp.promote_types(kind, jnp.complex64) if complex_ else kind
+    if state is None:
+        state = jnp.zeros(shape, held_kind)
+    elif jnp.shape(state) != shape:
+        raise ValueError(
+            f"The state of {type(transition).__name__} is of {shape[0]} channels and {shape[1]} states, got the shape "
+            f"{jnp.shape(state)}; begin with `start` of this transition."
+        )
+    state = varying.alike(state.astype(held_kind), (own, given, segment))
+    if not len(x):
+        return x, state
+    fresh = None if segment is None else chunks.begins(segment, segment[0])
+    if form == "associative":
+        out, state = _at_once(_read(transition, own, given), given, state, fresh)
+    elif form == "sequential" or not fixed or fresh is not None:
+        inner = _one_by_one if form == "sequential" else _at_once
+        out, state = _in_steps(transition, own, given, state, fresh, inner)
+    else:
+        made = _read(transition, own, given[:1])
+        out, state = (_convolved if form == "convolution" else _chunked)(made, given, state, taps)
+    return out.astype(x.dtype), state
+
+
+def start(transition: Transition, own: dict, x: Float[Array, "t c"]) -> Inexact[Array, "c n"]:
+    """The state before the first token; of `x` shape and dtype alone are read."""
+    _, shape, complex_ = _sizes(transition, own, x)
+    kind = wide(x.dtype)
+    return jnp.zeros(shape, jnp.promote_types(kind, jnp.complex64) if complex_ else kind)
+
+
+def left(
+    transition: Transition,
+    own: dict,
+    x: Float[Array, "t c"],
+    *,
+    valid: Bool[Array, " t"] | None = None,
+    segment: Int[Array, " t"] | None = None,
+) -> Inexact[Array, "c n"]:
+    """The factor by which these tokens multiply what was held before them: 0 where a segment begins among them."""
+    fixed, shape, complex_ = _sizes(transition, own, x)
+    given = _given(x, valid)
+    if fixed:
+        found = _powers(_read(transition, own, given[:1]), jnp.full(1, len(x)))[0]
+    else:
+
+        def product(made, x, factor, fresh):
+            logs, phase = (
+                None if leaf is None else len(x) / len(leaf) * leaf.sum(0) for leaf in (made.log_decay, made.phase)
+            )
+            return x, factor * _turned(jnp.exp(logs), phase)
+
+        kind = jnp.promote_types(given.dtype, jnp.complex64) if complex_ else given.dtype
+        one = varying.alike(jnp.ones(shape, kind), (own, given))
+        found = _in_steps(transition, own, given, one, None, product)[1]
+    return found if segment is None else jnp.where((segment == segment[:1]).all(), found, 0)
+
+
+def chosen(tokens: int, fixed: bool, taps: int | None) -> Form:
+    """The form that was fastest where it was measured, for transitions that are the same at all positions or not."""
+    if taps is not None:
+        return "convolution"
+    return "chunked" if fixed and tokens > FEW else "sequential"
+
+
+def kernel(made: Diagonal, length: int) -> Float[Array, "length c"]:
+    """What a token gives to its own row, the next and so on, of a transition that is the same at all positions."""
+    size = min(CHUNK, length)
+    inner = _to_read(made.read * made.drive * _powers(made, jnp.arange(size)))
+    outer = _held(_powers(made, size * jnp.arange(-(-length // size))))
+    line = _product("icn,jcn->jic", inner, outer).reshape(-1, inner.shape[1])[:length]
+    return line if made.skip is None else line.at[0].add(made.skip[0])
+
+
+def _sizes(transition: Transition, own: dict, x: Array) -> tuple[bool, tuple[int, int], bool]:
+    """Whether a transition is the same at all positions, its channels and states, and whether these are complex."""
+    made = jax.eval_shape(lambda: transition.diagonal(own, jnp.zeros((2, x.shape[1]), x.dtype)))
+    states = made.log_decay.shape[-1]
+    for name, leaf in made._asdict().items():
+        want = (x.shape[1],) if name == "skip" else (x.shape[1], states)
+        if leaf is not None and leaf.shape[1:] != want:
+            raise ValueError(
+                f"{type(transition).__name__} has {leaf.shape[1]} channels in its {name}, got {x.shape[1]} channels; "
+                f"make its arrays by init for the channels of this call."
+            )
+    fixed = all(leaf.shape[0] == 1 for leaf in jax.tree.leaves(made))
+    return fixed, (x.shape[1], states), made.phase is not None
+
+
+def _check(form: str, transition: Transition, fixed: bool, segment: Array | None, taps: int | None) -> None:
+    if form not in FORMS:
+        raise ValueError(f"A form of a recurrence is one of {', '.join(FORMS)}, got {form!r}; leave it out to choose.")
+    if form == "convolution" and not fixed:
+        raise ValueError(
+            f"One convolution serves transitions that are the same at all positions, got {type(transition).__name__}; "
+            f"use form='chunked', 'associative' or 'sequential'."
+        )
+    if form == "convolution" and segment is not None:
+        raise ValueError(
+            "One convolution has no place where a segment begins, got segments; use form='chunked', 'associative' or "
+            "'sequential'."
+        )
+    if form != "convolution" and taps is not None:
+        raise ValueError(
+            f"A kernel that ends after {taps} tokens is a convolution, got form={form!r}; use form='convolution', or "
+            f"no truncation."
+        )
+
+
+def _given(x: Float[Array, "t c"], valid: Bool[Array, " t"] | None) -> Float[Array, "t c"]:
+    given = x.astype(wide(x.dtype))
+    # a weight of 0 times a padded NaN is NaN
+    return given if valid is None else jnp.where(valid[:, None], given, 0)
+
+
+def _read(transition: Transition, own: dict, x: Float[Array, "t c"]) -> Diagonal:
+    """The transition at some tokens, in the precision of theirs."""
+    made = transition.diagonal(own, x)
+    turned = jnp.promote_types(x.dtype, jnp.complex64)
+
+    def cast(leaf):
+        return None if leaf is None else leaf.astype(turned if jnp.iscomplexobj(leaf) else x.dtype)
+
+    return Diagonal(*map(cast, made))
+
+
+def _product(letters: str, a: Array, b: Array) -> Array:
+    # a kernel of thousands of tokens does not live in bfloat16, which accelerators multiply in unless told
+    return jnp.einsum(letters, a, b, precision=lax.Precision.HIGHEST)
+
+
+def _powers(made: Diagonal, count: Int[Array, " k"]) -> Inexact[Array, "k c n"]:
+    """Factors to the power of each count, of one that is the same at all positions."""
+    many = count.astype(made.log_decay.dtype)[:, None, None]
+    size = jnp.exp(many * made.log_decay)
+    return size if made.phase is None else _turned(size, many * made.phase)
+
+
+def _turned(size: Float[Array, "..."], phase: Float[Array, "..."] | None) -> Inexact[Array, "..."]:
+    return size if phase is None else lax.complex(size * jnp.cos(phase), size * jnp.sin(phase))
+
+
+def _held(state: Inexact[Array, "... n"]) -> Float[Array, "... k"]:
+    """Complex numbers as twice as many real ones, whose products are much faster."""
+    return jnp.concatenate([state.real, state.imag], -1) if jnp.iscomplexobj(state) else state
+
+
+def _to_read(weights: Inexact[Array, "... n"]) -> Float[Array, "... k"]:
+    """What sums of `_held` are weighed with for the real part of the product."""
+    return jnp.concatenate([weights.real, -weights.imag], -1) if jnp.iscomplexobj(weights) else weights
+
+
+def _kept(held: Float[Array, "... k"], like: Array) -> Inexact[Array, "... n"]:
+    """What `_held` was made of."""
+    return lax.complex(*jnp.split(held, 2, -1)) if jnp.iscomplexobj(like) else held
+
+
+def _chunked(
+    made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], taps: None
+) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
+    """All chunks as the columns of one product a channel, behind what is carried from each to the next."""
+    tokens, channels = x.shape
+    size = min(CHUNK, tokens)
+    cut = _cut(x, size)
+    line = jnp.concatenate([kernel(made, size)[::-1], jnp.zeros((size - 1, channels), x.dtype)])
+    inner = _product("cik,cjk->cji", toeplitz(line.T, size), cut)
+    before, state = _carried(made, cut, state, tokens)
+    return _joined(inner + _outer(made, before, size), tokens), state
+
+
+def _convolved(
+    made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], taps: int | None
+) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
+    """One product of transforms, behind what the state gives to each row."""
+    tokens, size = len(x), min(CHUNK, len(x))
+    heard = tokens if taps is None else taps
+    length = smooth(tokens + heard - 1)
+    line, given = (jnp.fft.rfft(each.T, length) for each in (kernel(made, heard), x))
+    out = jnp.fft.irfft(line * given, length)[:, :tokens].T
+    before = _powers(made, size * jnp.arange(-(-tokens // size))) * state[None]
+    out = out + _joined(_outer(made, before, size), tokens)
+    return out, _carried(made, _cut(x, size), state, tokens)[1]
+
+
+def smooth(least: int) -> int:
+    """The smallest number of at least that many whose factors are 2, 3 and 5, of which transforms are fast."""
+    found = 1 << max(least - 1, 0).bit_length()
+    threes = [3**n for n in range(least.bit_length())]
+    for odd in (three * 5**n for three in threes for n in range(least.bit_length())):
+        if odd < found:
+            found = min(found, odd << max(-(-least // odd) - 1, 0).bit_length())
+    return found
+
+
+def _cut(x: Float[Array, "t c"], size: int) -> Float[Array, "c j size"]:
+    """Chunks of each channel, zeros added to the last: channels first, in which order products are fastest on CPU."""
+    return jnp.pad(x.T, ((0, 0), (0, -len(x) % size))).reshape(x.shape[1], -1, size)
+
+
+def _joined(cut: Float[Array, "c j size"], tokens: int) -> Float[Array, "t c"]:
+    return cut.reshape(len(cut), -1)[:, :tokens].T
+
+
+def _outer(made: Diagonal, before: Inexact[Array, "j c n"], size: int) -> Float[Array, "c j size"]:
+    """What the rows of chunks read of the states before these."""
+    weights = _to_read(made.read * _powers(made, 1 + jnp.arange(size)))
+    return _product("icn,jcn->cji", weights, _held(before))
+
+
+def _carried(
+    made: Diagonal, cut: Float[Array, "c j size"], state: Inexact[Array, "c n"], tokens: int
+) -> tuple[Inexact[Array, "j c n"], Inexact[Array, "c n"]]:
+    """The states before each chunk, and that after the last token, where zeros were added to fill the last chunk."""
+    count, size = cut.shape[1:]
+    added = made.drive * _powers(made, size - 1 - jnp.arange(size))
+    gained = _kept(_product("icn,cji->jcn", _held(added), cut), state)
+    factor = _powers(made, jnp.full(1, size))[0]
+    state, before = lax.scan(lambda held, new: (factor * held + new, held), state, gained[:-1])
+    before, last = jnp.concatenate([before, state[None]]), gained[-1]
+    if (rest := tokens - (count - 1) * size) < size:
+        factor = _powers(made, jnp.full(1, rest))[0]
+        last = _kept(_product("icn,ci->cn", _held(added[size - rest :]), cut[:, -1, :rest]), state)
+    return before, factor * state + last
+
+
+def _in_steps(
+    transition: Transition,
+    own: dict,
+    x: Float[Array, "t c"],
+    state: Inexact[Array, "c n"],
+    fresh: Bool[Array, " t"] | None,
+    inner: Callable,
+) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
+    """`inner` from some tokens to the next, of which the backward pass keeps the states in between alone."""
+
+    @chunks.recomputed
+    def step(state, given):
+        some, fresh = given
+        out, state = inner(_read(transition, own, some), some, state, fresh)
+        return state, out
+
+    size = min(STEPS, len(x))
+    whole = len(x) // size * size
+    first = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), (x, fresh))
+    state, out = lax.scan(step, state, first)
+    out = out.reshape(whole, x.shape[1])
+    if whole < len(x):
+        state, last = step(state, jax.tree.map(lambda leaf: leaf[whole:], (x, fresh)))
+        out = jnp.concatenate([out, last])
+    return out, state
+
+
+def _at_once(
+    made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], fresh: Bool[Array, " t"] | None
+) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
+    """All states by one scan whose rule is associative, in memory of tokens, channels and states."""
+    factor = _turned(jnp.exp(made.log_decay), made.phase)
+    factor = jnp.broadcast_to(factor, (len(x), *factor.shape[1:]))
+    if fresh is not None:
+        factor = jnp.where(fresh[:, None, None], 0, factor)
+    gained = jnp.broadcast_to(made.drive * x[..., None], factor.shape)
+    gained = gained.at[0].add(factor[0] * state)
+
+    def joined(earlier, later):
+        return earlier[0] * later[0], later[0] * earlier[1] + later[1]
+
+    held = lax.associative_scan(joined, (factor, gained))[1]
+    return _heard(made.read, held, made.skip, x), held[-1]
+
+
+def _one_by_one(
+    made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], fresh: Bool[Array, " t"] | None
+) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
+    """Token by token."""
+    same = {"factor": _turned(jnp.exp(made.log_decay), made.phase), "drive": made.drive, "read": made.read}
+    same |= {} if made.skip is None else {"skip": made.skip}
+    each = {name: leaf for name, leaf in same.items() if len(leaf) > 1}
+    same = {name: leaf[0] for name, leaf in same.items() if name not in each}
+
+    def token(held, given):
+        x, fresh, now = given
+        now = same | now
+        factor = now["factor"] if fresh is None else jnp.where(fresh, 0, now["factor"])
+        held = factor * held + now["drive"] * x[:, None]
+        return held, _heard(now["read"], held, now.get("skip"), x)
+
+    state, out = lax.scan(token, state, (x, fresh, each))
+    return out, state
+
+
+def _heard(read: Array, held: Array, skip: Array | None, x: Float[Array, "... c"]) -> Float[Array, "... c"]:
+    out = (read * held).real.sum(-1)
+    return out if skip is None else out + skip * x
