@@ -18,6 +18,7 @@ from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
 from jattn.part import Rng
+from jattn.parts.caches.recent import Recent
 from jattn.parts.masks import Full
 from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.masks.causal import Causal
@@ -39,7 +40,9 @@ FUNCTIONS = {
     "laplace": Attention((PerVisible(), RelativeBias(TOKENS)), Causal(), Laplace(), scale=1.0),
     "squared relu": Attention((PerVisible(), RelativeBias(TOKENS)), Causal(), SquaredRelu("one"), scale=1.0),
     "chunks": Attention(RelativeBias(CHUNK), Causal() & BlockDiagonal(CHUNK)),
-    "laplace in chunks": Attention((PerVisible(), RotaryBias()), Causal() & BlockDiagonal(CHUNK), Laplace(), scale=1.0),
+    "laplace in chunks": Attention(
+        (PerVisible(), RotaryBias()), Causal() & BlockDiagonal(CHUNK), Laplace(), scale=1, cache=Recent(CHUNK)
+    ),
     "both ways": Attention((PerVisible(), RelativeBias(TOKENS)), Full(), Laplace(), scale=1.0),
 }
 
@@ -277,6 +280,8 @@ def test_decoding_across_chunk_borders_is_one_pass_with_any_blocks(name):
     for other in states[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), other, states[0])
     assert (np.asarray(states[0].projection.length) == 16).all()
+    # a chunk's keys, or all
+    assert states[0].attention.key.shape[1] == (CHUNK if name == "laplace in chunks" else 16)
 
 
 def test_a_state_of_another_model_is_refused():
@@ -286,6 +291,12 @@ def test_a_state_of_another_model_is_refused():
             module(X, Flow(state=other.state(3, 20, jnp.float32)))
     with pytest.raises(ValueError, match="goes on in the layer that it is of, got nothing of Mega"):
         module(X, Flow(state=module.state(3, 20, jnp.float32).attention))
+    with pytest.raises(ValueError, match="goes on in the attention that it is of"):
+        module(X, Flow(state=layer(value=12).state(3, 20, jnp.float32)))
+    chunks = layer("laplace in chunks")
+    chunks.attention = Attention(mask=BlockDiagonal(CHUNK), cache=Recent(CHUNK + 1))
+    with pytest.raises(ValueError, match=r"got one of 6 tokens for Recent\(5\)"):
+        layer("laplace in chunks")(X, Flow(state=chunks.state(3, 20, jnp.float32)))
 
 
 def test_rows_without_keys_give_no_attention_and_no_gradient_is_lost():
