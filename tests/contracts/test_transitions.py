@@ -37,6 +37,12 @@ def test_factors_are_below_one_and_shapes_those_that_the_engine_reads(transition
 
 
 @every_transition
+def test_fresh_arrays_are_of_a_dtype_that_training_keeps(transition):
+    # a weak one would become a strong one by the first step, which would be compiled again
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(learned(transition)[1]))
+
+
+@every_transition
 def test_each_token_is_read_by_itself(transition):
     made, own = learned(transition)
     whole, alone = made.diagonal(own, jnp.asarray(X)), made.diagonal(own, jnp.asarray(X[3:4]))

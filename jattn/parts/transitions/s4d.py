@@ -38,12 +38,11 @@ class S4D(Transition):
         channels = dims.need("model_width", self)
         step, read, skip = jax.random.split(rng, 3)
         low, high = jnp.log(self.shortest), jnp.log(self.longest)
-        fades = jnp.full((channels, self.states), jnp.log(0.5))
-        turns = jnp.broadcast_to(jnp.pi * jnp.arange(self.states), (channels, self.states))
+        zeros = jnp.zeros((channels, self.states))
         return {
             "log_step": jax.random.uniform(step, (channels,), minval=low, maxval=high),
-            "log_fade": fades,
-            "turn": turns,
+            "log_fade": zeros + jnp.log(0.5),
+            "turn": zeros + (jnp.pi * jnp.arange(self.states))[None],
             # a complex normal, of variance 1
             "read": jax.random.normal(read, (2, channels, self.states)) * 0.5**0.5,
             "skip": jax.random.normal(skip, (channels,)),
