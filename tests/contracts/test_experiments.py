@@ -11,7 +11,7 @@ HOME = Path(__file__).parents[2] / "experiments"
 # the other two load their results by themselves
 REPORTED = [file.parent for file in sorted(HOME.glob("*/report.py")) if "reports.main(" in file.read_text("utf-8")]
 # nothing is swept there: their own tests measure a little
-MEASURED = {"entropy_abf", "favor_backward_compatible", "favor_scaling", "favor_variance"}
+MEASURED = {"entropy_abf", "favor_backward_compatible", "favor_scaling", "favor_variance", "mega_cost"}
 
 
 @pytest.mark.parametrize("folder", REPORTED, ids=lambda folder: folder.name)
