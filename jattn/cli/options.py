@@ -150,7 +150,7 @@ def page(command: str, sentence: str, held: Sequence[Any]) -> str:
                 dest=field.name.replace(".", "/"),
                 metavar="NAME" if names else "VALUE",
                 default=shown(field.value),
-                help=(f"one of {names}" if names else kind_words(field.kind)).replace("%", "%%"),
+                help=(f"one of {names}{_or_none(field)}" if names else kind_words(field.kind)).replace("%", "%%"),
             )
     return parser.format_help()
 
@@ -196,16 +196,26 @@ def _number(word: str) -> Any:
 
 
 def _slot(kind: Any) -> type | None:
-    """The slot that a field's type names, alone or in a tuple; a type with no parts to choose from is none."""
+    """The slot that a field's type names, alone or in a tuple; a type with no parts to choose from is none.
+
+    A part that may be left out is its own and only choice.
+    """
     options = [*_options(kind), *(member for option in _tuples(kind) for member in typing.get_args(option))]
     slots = [option for option in options if isinstance(option, type) and issubclass(option, Part)]
-    return next((slot for slot in slots if catalogue.choices(slot)), None)
+    optional = slots[0] if slots and types.NoneType in options else None
+    return next((slot for slot in slots if catalogue.choices(slot)), optional)
 
 
 def _names(slot: type) -> str:
+    if not catalogue.choices(slot):
+        return catalogue.snake(slot.__name__)
     entries = [entry for entry in catalogue.choices(slot) if not _joins(slot, entry)]
     entries += catalogue.choices(beside) if (beside := _beside(slot)) else ()
     return ", ".join(catalogue.snake(entry.name) for entry in entries)
+
+
+def _or_none(field: Field) -> str:
+    return ", none" if types.NoneType in _options(field.kind) else ""
 
 
 def _beside(slot: type) -> type | None:
@@ -217,6 +227,8 @@ def _chosen(field: Field, words: Sequence[str]) -> Any:
     """New parts from their names: several where the field is a tuple, one, or one combined of several by & | ~."""
     if not words:
         raise ValueError(f"{flag(field.name)} takes the name of a part, got nothing; it has {_names(field.slot)}.")
+    if types.NoneType in _options(field.kind) and [word.lower() for word in words] == ["none"]:
+        return None
     if not _tuples(field.kind):
         return combined(field.slot, " ".join(words))
     names = [name for word in words for name in word.split(",") if name]
@@ -253,6 +265,11 @@ def _joins(slot: type, entry: catalogue.Entry) -> bool:
 
 
 def _named(slot: type, name: str) -> Any:
+    if not catalogue.choices(slot):
+        own = catalogue.snake(slot.__name__)
+        if catalogue.plain(name) != catalogue.plain(own):
+            raise ValueError(f"This part is {own} or none, got {name!r}; choose one of these.")
+        return slot()
     found = catalogue.find(slot, name, _beside(slot))
     if slot is Mechanism and issubclass(found, Feature):
         return LinearAttention(found())

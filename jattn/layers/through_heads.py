@@ -48,7 +48,7 @@ def apply(
     here = flow._replace(layout=layout, state=ours)
     parts = projection.split(own, x, here)
     project = _batched(lambda x: attention.project(mine, x), x.ndim - 2)
-    made = project(x)
+    made = project(x if parts.heard is None else parts.heard)
     if made or parts.extra:
         other = made if flow.memory is None else project(flow.memory)
         extra = tuple(

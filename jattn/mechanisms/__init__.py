@@ -32,8 +32,8 @@ class Layout(NamedTuple):
 class Split(NamedTuple):
     """One example as a mechanism gets it: heads, gates on them, per-token arrays or a pair of such, and its number.
 
-    `kept` is what the projection into heads hands on to that out of them, and `state` what it carries in decoding; no
-    mechanism sees either.
+    No mechanism sees the last three: `kept`, what the projection into heads hands on to that out of them; `state`, what
+    it carries in decoding; `heard`, what parts of the attention project where that is not the layer's input.
     """
 
     query: Float[Array, "t h d"]
@@ -44,6 +44,7 @@ class Split(NamedTuple):
     example: Int[Array, ""] | int = 0
     kept: Any = None
     state: Any = None
+    heard: Float[Array, "t m"] | None = None
 
 
 class Mechanism(Part):

@@ -147,7 +147,8 @@ def attention_flops(run: Run, sizes: Mapping[str, int], platform: str) -> float:
     forward, gradient = dims.key_width + dims.value_width, 3 * dims.key_width + 2 * dims.value_width
     passes = forward * (2 if run.remat == "block" else 1) + gradient
     examples = run.batch / sizes["data"] / sizes["fsdp"]
-    heads = dims.heads / sizes["tensor"]
+    # a single head is whole on every device
+    heads = max(1.0, dims.heads / sizes["tensor"])
     length = run.tokens // dealt(run, sizes["context"]).size
     with jax.default_device(platform):
         side, block = max(tiles.tile_sizes(length, length)), tiles.sizes().block

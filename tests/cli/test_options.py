@@ -8,9 +8,11 @@ from typing import Literal
 import pytest
 
 from jattn.cli import options
+from jattn.layers.heads.mega import Mega
 from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import LinearAttention
+from jattn.mechanisms.recurrence import Recurrence
 from jattn.models.decoder import DecoderConfig
 from jattn.parts.features.favor import Favor
 from jattn.parts.features.projections import Projection
@@ -20,6 +22,7 @@ from jattn.parts.masks.window import Window
 from jattn.parts.normalizers.squared_relu import SquaredRelu
 from jattn.parts.scores.forgetting import Forgetting
 from jattn.parts.scores.t5_bias import T5Bias
+from jattn.parts.transitions.damped_ema import DampedEma
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,3 +139,21 @@ def test_the_page_says_of_each_group_what_its_class_says():
 def test_what_joins_masks_is_no_mask_of_its_own(name):
     with pytest.raises(ValueError, match="joins other parts, got it alone; write 'causal & window'"):
         options.combined(Mask, name)
+
+
+def test_a_part_that_may_be_left_out_is_its_own_choice_or_none():
+    def read(line):
+        found = options.given(shlex.split(line))
+        held = options.build(DecoderConfig(heads=1, projection=Mega()), found)
+        options.refuse_unknown(found, (held,), "train")
+        return held.projection.recurrence
+
+    assert read("--projection.recurrence none") is None
+    assert read("--projection.recurrence recurrence --projection.recurrence.truncation 9").truncation == 9
+    both = read("--projection.recurrence.backward damped-ema --projection.recurrence.backward.expansion 2")
+    assert both.backward == DampedEma(2)
+    assert read("--projection.recurrence.backward none") == Recurrence()
+    with pytest.raises(ValueError, match="This part is recurrence or none, got 'softmax'"):
+        read("--projection.recurrence softmax")
+    page = options.page("train", "", (DecoderConfig(heads=1, projection=Mega()),))
+    assert "one of recurrence, none" in page and re.search("one of damped_ema, .*none", page)

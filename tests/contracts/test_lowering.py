@@ -11,13 +11,15 @@ from flax import linen, nnx
 
 import jattn
 from jattn import Attended, Attention, AugmentedLinear, Dims, Layout, LogNormalDiagonal, Stats, Variables
+from jattn.caches import Recent
 from jattn.decays import Retention
-from jattn.masks import Causal, Prefix, Window
+from jattn.masks import BlockDiagonal, Causal, Prefix, Window
+from jattn.normalizers import Laplace
 from jattn.parts.masks import Mask
 from jattn.parts.normalizers import Normalizer
 from jattn.parts.positions import Position
 from jattn.parts.scores import Score
-from jattn.scores import T5Bias
+from jattn.scores import PerVisible, RelativeBias, RotaryBias, T5Bias
 from jattn.transitions import S4D, DampedEma
 from tests.support import parts_of
 
@@ -25,7 +27,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 # enough that a batch is a loop, that data steer which tiles are visited, and that a tile is visited in part
 BATCH, TOKENS, HEADS, WIDTH, MODEL_WIDTH = 2, 600, 4, 16, 6
 # public, and no computation
-NOT_COMPUTED = {"causal_ceiling", "cost", "entropy_abf", "explain", "parallel_context", "plan"}
+NOT_COMPUTED = {"causal_ceiling", "cost", "entropy_abf", "explain", "mega_state", "parallel_context", "plan"}
 
 
 def shape(*sizes, dtype=jnp.bfloat16):
@@ -116,6 +118,25 @@ def recurring():
     return call, (shape(BATCH, TOKENS, HEADS), params)
 
 
+def mega(chunk=None):
+    """`mega_attention` in chunks, its state too, or of all keys by element-wise weights in both directions."""
+    recurrence = jattn.Recurrence(backward=None if chunk else DampedEma())
+    projection = jattn.nn.Mega(WIDTH, 8, recurrence, dropout=0.1)
+    attention = Attention((PerVisible(), RotaryBias()), normalizer=Laplace(), scale=1)
+    if chunk:
+        attention = Attention(RelativeBias(chunk), Causal() & BlockDiagonal(chunk), dropout=0.1, cache=Recent(chunk))
+    dims = projection.dims(MODEL_WIDTH, 1, None)
+    params = projection.init(jax.random.key(0), dims).params, attention.init(jax.random.key(1), dims).params
+
+    def call(x, *params):
+        held = tuple(Variables(each, {}) for each in params)
+        state = jattn.mega_state(projection, attention, held, MODEL_WIDTH, 1, (BATCH,)) if chunk else None
+        options = {"layout": Layout(valid=lengths), "rng": None if chunk else jax.random.key(2), "state": state}
+        return jattn.mega_attention(x, projection, attention, variables=held, **options)
+
+    return call, (shape(BATCH, TOKENS, MODEL_WIDTH), *params)
+
+
 def drop_in(**options):
     def call(query, key, value, bias):
         return jattn.dot_product_attention(query, key, value, bias, **options)
@@ -202,6 +223,8 @@ CASES = {
     "damped_ema": averaging,
     "damped_ema, truncation": lambda: averaging(truncation=9),
     "recur": recurring,
+    "mega_attention": mega,
+    "mega_attention, chunks": lambda: mega(128),
     "performer_attention": lambda: (
         lambda q, k, v: jattn.performer_attention(q, k, v, jax.random.key(0)),
         (QUERY, KEY, VALUE),

@@ -6,7 +6,7 @@ Departs: one kernel for each of what the code makes by one fused product, so tha
 """
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.layers import through_heads
-from jattn.layers.dropout import drop
+from jattn.layers.dropout import Kind, check_rate, drop
 from jattn.layers.flow import Flow
 from jattn.layers.heads import Heads
 from jattn.layers.product import product
@@ -61,7 +61,8 @@ class Mega(Heads):
     with 1 it becomes the candidate. Outside of a block the stream is the layer's input.
 
     Without a `recurrence` the input itself takes the average's place. `dropout` acts on the average and on the
-    candidate, `value_dropout` on the values, each iff a key is given; that of weights is the attention's.
+    candidate, `value_dropout` on the values, each iff a key is given, on entries or on whole channels of an example;
+    that of weights is the attention's.
     """
 
     shared: int = 128
@@ -70,6 +71,7 @@ class Mega(Heads):
     activation: Literal["silu", "gelu", "relu", "tanh", "identity"] = "silu"
     dropout: float = 0.0
     value_dropout: float = 0.0
+    dropped: Literal["entries", "channels"] = "entries"
 
     AXES = {
         "value": ("width", "hidden"),
@@ -93,11 +95,10 @@ class Mega(Heads):
                 f"Mega.activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}; the default is "
                 f"silu."
             )
+        if self.dropped not in get_args(Kind):
+            raise ValueError(f"Mega.dropped must be {' or '.join(get_args(Kind))}, got {self.dropped!r}; use entries.")
         for name in ("dropout", "value_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"Mega.{name} must be a probability in [0, 1), got {getattr(self, name)}; leave it out for none."
-                )
+            check_rate("Mega", name, getattr(self, name))
 
     def dims(self, width: int, heads: int, depth: int | None) -> Dims:
         if heads != 1 or width < 1:
@@ -140,8 +141,8 @@ class Mega(Heads):
         if self.recurrence is not None:
             before = None if held is None else held.heard
             heard, after = recur(self.recurrence, own["recurrence"], x, flow, before)
-            heard = drop(heard, self.dropout, flow.rng, "heard", first)
-        value = drop(act(_affine(own, "value", x)), self.value_dropout, flow.rng, "value", first)
+            heard = drop(heard, self.dropout, flow.rng, "heard", first, self.dropped)
+        value = drop(act(_affine(own, "value", x)), self.value_dropout, flow.rng, "value", first, self.dropped)
         shared = jax.nn.silu(_affine(own, "shared", heard))
         query, key = (
             _each(scale, shared) * shared + _each(offset, shared)
@@ -163,7 +164,8 @@ class Mega(Heads):
         stream, update, reset, candidate = split.kept
         candidate = ACTIVATIONS[self.activation](candidate + _affine(own, "output", reset * out[..., 0, :]))
         first = 0 if flow.state is None else flow.state.length
-        return update * (drop(candidate, self.dropout, flow.rng, "candidate", first) - stream), {}
+        candidate = drop(candidate, self.dropout, flow.rng, "candidate", first, self.dropped)
+        return update * (candidate - stream), {}
 
 
 def mega_attention(

@@ -52,6 +52,7 @@ class Smoothed(Heads):
         held = _Held(None, None) if flow.state is None else flow.state
         heard, after = recur(self.recurrence, own["recurrence"], x, flow, held.heard)
         split = self.inner.split(own["inner"], heard, flow._replace(state=held.inner))
+        split = split._replace(heard=heard if split.heard is None else split.heard)
         return split if flow.state is None else split._replace(state=_Held(after, split.state))
 
     def merge(

@@ -16,8 +16,11 @@ from jattn.layers.heads.mega import Mega
 from jattn.layers.multihead import MultiHead
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.linear import LinearAttention
 from jattn.mechanisms.recurrence import Recurrence
 from jattn.part import Rng
+from jattn.parts.caches.recent import Recent
+from jattn.parts.decays.retention import Retention
 from jattn.parts.masks import Full
 from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.masks.causal import Causal
@@ -39,7 +42,9 @@ FUNCTIONS = {
     "laplace": Attention((PerVisible(), RelativeBias(TOKENS)), Causal(), Laplace(), scale=1.0),
     "squared relu": Attention((PerVisible(), RelativeBias(TOKENS)), Causal(), SquaredRelu("one"), scale=1.0),
     "chunks": Attention(RelativeBias(CHUNK), Causal() & BlockDiagonal(CHUNK)),
-    "laplace in chunks": Attention((PerVisible(), RotaryBias()), Causal() & BlockDiagonal(CHUNK), Laplace(), scale=1.0),
+    "laplace in chunks": Attention(
+        (PerVisible(), RotaryBias()), Causal() & BlockDiagonal(CHUNK), Laplace(), scale=1, cache=Recent(CHUNK)
+    ),
     "both ways": Attention((PerVisible(), RelativeBias(TOKENS)), Full(), Laplace(), scale=1.0),
 }
 
@@ -277,6 +282,8 @@ def test_decoding_across_chunk_borders_is_one_pass_with_any_blocks(name):
     for other in states[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), other, states[0])
     assert (np.asarray(states[0].projection.length) == 16).all()
+    # a chunk's keys, or all
+    assert states[0].attention.key.shape[1] == (CHUNK if name == "laplace in chunks" else 16)
 
 
 def test_a_state_of_another_model_is_refused():
@@ -286,6 +293,12 @@ def test_a_state_of_another_model_is_refused():
             module(X, Flow(state=other.state(3, 20, jnp.float32)))
     with pytest.raises(ValueError, match="goes on in the layer that it is of, got nothing of Mega"):
         module(X, Flow(state=module.state(3, 20, jnp.float32).attention))
+    with pytest.raises(ValueError, match="goes on in the attention that it is of"):
+        module(X, Flow(state=layer(value=12).state(3, 20, jnp.float32)))
+    chunks = layer("laplace in chunks")
+    chunks.attention = Attention(mask=BlockDiagonal(CHUNK), cache=Recent(CHUNK + 1))
+    with pytest.raises(ValueError, match=r"got one of 6 tokens for Recent\(5\)"):
+        layer("laplace in chunks")(X, Flow(state=chunks.state(3, 20, jnp.float32)))
 
 
 def test_rows_without_keys_give_no_attention_and_no_gradient_is_lost():
@@ -297,6 +310,26 @@ def test_rows_without_keys_give_no_attention_and_no_gradient_is_lost():
     want = by_hand(module, "laplace", X, valid)
     assert w["projecting"]["output_bias"].any()
     np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
+def test_segments_are_lines_of_their_own():
+    graphdef, weights = nnx.split(layer())
+    segments = jnp.asarray(np.arange(TOKENS) // 6)
+    packed = jax.jit(lambda x: nnx.merge(graphdef, weights)(x, Flow(Layout(segments=segments)))[0])(X)
+    np.testing.assert_allclose(packed[:, 6:12], run(graphdef, weights, X[:, 6:12], None), atol=1e-5)
+
+
+def test_other_mechanisms_attend_inside_and_no_token_is_none():
+    module = layer()
+    inside = LinearAttention(decay=Retention())
+    module = MultiHead(inside, module.projection, module.dims, rngs=nnx.Rngs(0))
+    graphdef, weights = nnx.split(louder(module))
+    whole, state = run(graphdef, weights, X, None), module.state(3, TOKENS, jnp.float32)
+    step = jax.jit(lambda x, state: nnx.merge(graphdef, weights)(x, Flow(state=state))[:2])
+    first, flow = step(X[:, :6], state)
+    rest, _ = step(X[:, 6:], flow.state)
+    np.testing.assert_allclose(np.concatenate([first, rest], 1), whole, atol=1e-5)
+    assert step(X[:, :0], state)[0].shape == (3, 0, WIDTH)
 
 
 def test_bfloat16_stays_itself_and_near():
@@ -322,12 +355,12 @@ def test_features_drop_by_key_and_slot_alone():
     y, _ = noisy(X, rng)
     assert np.abs(y - ran(module, X, None)).max() > 0.1
     # another place in the batch, and in a second call
-    np.testing.assert_allclose(noisy(X[1:], rng._replace(example=keys[1:]))[0], y[1:], atol=1e-6)
+    np.testing.assert_allclose(noisy(X[::-1], rng._replace(example=keys[::-1]))[0], y[::-1], atol=1e-6)
     state, rows = module.state(3, TOKENS, jnp.float32), []
-    for part in (X[:, :6], X[:, 6:]):
+    for part in (X[:, :6], X[:, 6:12]):
         found, state = noisy(part, rng, state)
         rows.append(found)
-    np.testing.assert_allclose(np.concatenate(rows, 1), y, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(rows, 1), y[:, :12], atol=1e-5)
 
 
 @pytest.mark.slow

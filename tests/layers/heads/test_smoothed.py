@@ -14,6 +14,7 @@ from jattn.layers.multihead import MultiHead
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
 from jattn.parts.masks.causal import Causal
+from jattn.parts.scores.forgetting import Forgetting
 from jattn.parts.transitions.damped_ema import DampedEma
 
 X = np.random.default_rng(0).normal(size=(2, 9, 8)).astype(np.float32)
@@ -22,7 +23,8 @@ RECURRENCE = Recurrence(DampedEma(2))
 
 def layer():
     projection = Smoothed(Grouped(1), RECURRENCE)
-    made = MultiHead(Attention(mask=Causal()), projection, projection.dims(8, 2, None), rngs=nnx.Rngs(0))
+    # whose gates read the layer's input
+    made = MultiHead(Attention(Forgetting(), Causal()), projection, projection.dims(8, 2, None), rngs=nnx.Rngs(0))
     made.projecting["inner"]["output"][...] = jnp.eye(8)
     return made
 
@@ -32,6 +34,8 @@ def test_the_inner_heads_get_what_is_heard():
     inner = MultiHead(made.attention, Grouped(1), made.dims, rngs=nnx.Rngs(1))
     for name, array in arrays(made.projecting).params["inner"].items():
         inner.projecting[name][...] = array
+    for each in (made, inner):
+        each.attending["score"]["0"]["kernel"][...] = jnp.linspace(-1, 1, 16).reshape(8, 2)
     own = RECURRENCE.own(arrays(made.projecting["recurrence"]))
     heard = jnp.stack([RECURRENCE.apply(own, jnp.asarray(x))[0] for x in X])
     got, alone = (jax.jit(lambda x, layer=layer: layer(x, Flow())[0]) for layer in (made, inner))
