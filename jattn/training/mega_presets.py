@@ -1,4 +1,4 @@
-"""Mega's runs by name, in the sizes of its paper, and two that a laptop trains.
+"""Mega's runs by name, in the sizes of its paper, and some that a laptop trains.
 
 Source: Ma, Zhou, Kong, He, Gui, Neubig, May, Zettlemoyer, "Mega: Moving Average Equipped Gated Attention", ICLR 2023,
 arXiv:2209.10655, tables 8 and 9, by the released commands where these differ (WikiText-103: values and feed-forward
@@ -10,6 +10,7 @@ Departs: a rate climbs from its first share, where there it climbs from 1e-7; te
 from typing import Any
 
 from jattn.layers.heads.mega import Mega
+from jattn.layers.heads.smoothed import Smoothed
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
 from jattn.models.decoder import DecoderConfig
@@ -165,6 +166,8 @@ MEGA = {
     # in the size of the default, on the embedded text: minutes on two CPU cores
     "mega": Run(decoder(128, 4, Mega(64), Attention(RotaryBias(), Causal()))),
     "mega-chunk": Run(decoder(128, 4, Mega(64), chunked(32))),
+    # the default with one of Mega's moving averages in front of each attention, and nothing else of it
+    "smoothed": Run(DecoderConfig(projection=Smoothed())),
     **arena("mega", None, None),
     **arena("mega-chunk", 128, 4096),
     "mega-sc-base": speech(60, 30, 1e-2),

@@ -10,6 +10,7 @@ import pytest
 from jattn.layers.heads.mega import Mega
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
+from jattn.models.vision_transformer import VisionTransformerConfig
 from jattn.part import Variables
 from jattn.parts.caches.recent import Recent
 from jattn.parts.masks.block_diagonal import BlockDiagonal
@@ -17,8 +18,11 @@ from jattn.parts.normalizers.laplace import Laplace
 from jattn.parts.scores.relative_bias import RelativeBias
 from jattn.parts.transitions.damped_ema import DampedEma
 from jattn.training import state
+from jattn.training.mega_presets import BLOCKS
+from jattn.training.objectives.classification import Classification
 from jattn.training.presets import preset
 from jattn.training.run import Run
+from jattn.training.sources.image_dataset import ImageDataset
 from jattn.training.sources.pixel_sequences import PixelSequences
 from jattn.training.step import training_step
 
@@ -143,6 +147,25 @@ def test_fresh_words_have_a_variance_of_one_by_the_width():
     for name in ("mega-listops", "mega-text"):
         model = preset(name).model
         assert model.embedding_deviation == model.width**-0.5 and model.pool == "mean"
+
+
+def test_as_options_of_a_vision_transformer_it_has_the_papers_90_million():
+    mega = Mega(256, recurrence=Recurrence(backward=DampedEma()))
+    model = VisionTransformerConfig(
+        width=768, depth=12, projection=mega, attention=Attention(RelativeBias(196)), norm="layer", image=224, patch=16,
+        channels=3, classes=1000, positions="none", pool="mean", **BLOCKS,
+    )  # fmt: skip
+    run = Run(model, objective=Classification(), source=ImageDataset())
+    by_hand = 12 * block(768, 256, 2 * 768, 2 * 196 - 1) + 16 * 16 * 3 * 768 + 2 * 768 + 768 * 1000
+    assert size(state.outline(run).params) == by_hand == pytest.approx(90e6, rel=1e-3)
+
+
+def test_a_smoothed_default_is_the_default_with_averages_in_front():
+    run, plain = preset("smoothed"), Run()
+    model = plain.model
+    assert dataclasses.replace(run, model=dataclasses.replace(run.model, projection=model.projection)) == plain
+    more = size(state.outline(run).params) - size(state.outline(plain).params)
+    assert more == model.depth * (4 * 16 + 1) * model.width
 
 
 def test_small_ones_read_the_embedded_text():

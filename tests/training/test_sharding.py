@@ -142,6 +142,7 @@ import dataclasses, json, sys
 name, meshes = json.loads(sys.argv[1])
 import jax
 import numpy as np
+from jattn.models.decoder import DecoderConfig
 from jattn.models.encoder import EncoderConfig
 from jattn.models.encoder_decoder import EncoderDecoderConfig
 from jattn.models.vision_transformer import VisionTransformerConfig
@@ -188,6 +189,24 @@ run, batch = {
         Run(model=EncoderConfig(**sizes, vocabulary=264), objective=MaskedTokens(share=0.5)), texts,
     ),
     "encoder-decoder": (Run(model=EncoderDecoderConfig(**sizes), objective=TargetGivenSource()), pairs),
+    "decoder, adaptive": (
+        Run(
+            model=DecoderConfig(
+                **sizes, vocabulary=264, embedding="adaptive", cutoffs=(8, 16), factor=2, feedforward="biased",
+                dropout=0.1, hidden_dropout=0.1, last_gains="none",
+            ),
+        ),
+        texts,
+    ),
+    "encoder, numbers": (
+        Run(
+            model=EncoderConfig(
+                **sizes, reads="numbers", classes=3, classifier_width=8, feedforward="biased", dropout=0.1
+            ),
+            objective=Classification(),
+        ),
+        images,
+    ),
 }[name]
 batches = [batch(step) for step in range(20)]
 
@@ -218,6 +237,8 @@ print(json.dumps([float(plain[0] - plain[-5:].mean()), found]))
         ("vision, mean", [(1, 2, 2, 2), (2, 1, 1, 4), (1, 8, 1, 1)]),
         ("encoder", [(2, 2, 2, 1), (1, 2, 2, 2), (1, 1, 4, 2)]),
         ("encoder-decoder", [(2, 2, 2, 1), (1, 2, 2, 2), (2, 1, 4, 1)]),
+        ("decoder, adaptive", [(2, 2, 2, 1), (1, 2, 2, 2), (1, 1, 4, 2)]),
+        ("encoder, numbers", [(2, 2, 2, 1), (1, 2, 2, 2)]),
     ],
 )
 def test_losses_of_the_other_models_are_those_of_one_device(name, meshes):
