@@ -31,13 +31,6 @@ def broken(given):
     return [name[0] for name, rule in report.RULES.items() if not rule(given).held]
 
 
-def test_whole_mega_is_one_run_a_seed():
-    assert len(RUN.RUNS) == 18 and len(RUN.CELLS) == 22
-    for seed in RUN.SEEDS:
-        whole = {RUN.CELLS[arm, seed] for arm in ("expansion 16", "chunk full", "softmax")}
-        assert whole == {RUN.LANGUAGE.CELLS["Mega", RUN.RATE, seed]}
-
-
 def test_all_hold_on_figures_that_hold_to_them():
     assert broken(found()) == [] and report.text(found()).startswith("**The claim is upheld here.**")
 

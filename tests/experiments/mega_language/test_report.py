@@ -36,11 +36,6 @@ def at(arm, *seeds, end):
     return lambda cell: {"end": end} if cell[:2] == (arm, RUN.RATES[0]) and cell[2] in (seeds or RUN.SEEDS) else {}
 
 
-def test_models_have_the_same_grid():
-    grids = [{(r.optimizer, r.seed) for (a, *_), r in RUN.CELLS.items() if a == arm} for arm in RUN.MODELS]
-    assert all(grid == grids[0] and len(grid) == 4 for grid in grids)
-
-
 def test_all_hold_on_figures_that_hold_to_them():
     assert broken(found()) == [] and report.text(found()).startswith("**The claim is upheld here.**")
 
