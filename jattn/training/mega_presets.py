@@ -164,8 +164,8 @@ def chunked(chunk: int, dropout: float = 0.0) -> Attention:
 
 MEGA = {
     # in the size of the default, on the embedded text: minutes on two CPU cores
-    "mega": Run(decoder(128, 4, Mega(64), Attention(RotaryBias(), Causal()))),
-    "mega-chunk": Run(decoder(128, 4, Mega(64), chunked(32))),
+    "mega": Run(decoder(128, 4, Mega(64), Attention(RotaryBias(), Causal())), steps=2000),
+    "mega-chunk": Run(decoder(128, 4, Mega(64), chunked(32)), steps=2000),
     # the default with one of Mega's moving averages in front of each attention, and nothing else of it
     "smoothed": Run(DecoderConfig(projection=Smoothed())),
     **arena("mega", None, None),
