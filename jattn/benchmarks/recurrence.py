@@ -50,7 +50,7 @@ FULL = Setting(
         Point(2048, 5, 3),
         Point(4096, 5),
         Point(8192, 5),
-        Point(16384, 5),
+        Point(16384, 3),
         Point(32768, 3),
         Point(65536, 3),
     ),

@@ -9,6 +9,7 @@ tokens, channels and states exists; transforms have the least length that nothin
 doubles the tokens.
 """
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -23,10 +24,12 @@ from jattn.parts.transitions import Diagonal, Transition
 
 Form = Literal["convolution", "chunked", "associative", "sequential"]
 FORMS = ("convolution", "chunked", "associative", "sequential")
-# tokens of a chunk: of one matrix for all chunks, and of steps whose states the backward pass finds again
-CHUNK, STEPS = 64, 128
-# fewer tokens are gone through one by one
-FEW = 16
+# up to how many tokens chunks have how many, measured: a matrix of a chunk is made for all, and costs as its square
+CHUNKS = ((1024, 16), (8192, 32), (math.inf, 64))
+# tokens whose states the backward pass finds again
+STEPS = 128
+# so many tokens, or fewer, are gone through one by one
+FEW = 64
 
 
 def recur(
@@ -96,7 +99,7 @@ def left(
     fixed, shape, complex_ = _sizes(transition, own, x)
     given = _given(x, valid)
     if fixed:
-        found = _powers(_read(transition, own, given[:1]), jnp.full(1, len(x)))[0]
+        found = _powers(_read(transition, own, given[:1]), jnp.full(1, len(x)))[:, 0]
     else:
 
         def product(made, x, factor, fresh):
@@ -112,19 +115,23 @@ def left(
 
 
 def chosen(tokens: int, fixed: bool, taps: int | None) -> Form:
-    """The form that was fastest where it was measured, for transitions that are the same at all positions or not."""
+    """The form for so many tokens of a transition that is the same at all positions, without segments, or not so.
+
+    The fastest by `jattn bench recurrence` on CPU; elsewhere, where no step is cheap, chunks in place of long loops.
+    """
     if taps is not None:
         return "convolution"
-    return "chunked" if fixed and tokens > FEW else "sequential"
+    if tokens <= FEW or not fixed and jax.default_backend() == "cpu":
+        return "sequential"
+    return "chunked"
 
 
-def kernel(made: Diagonal, length: int) -> Float[Array, "length c"]:
+def kernel(made: Diagonal, length: int) -> Float[Array, "c length"]:
     """What a token gives to its own row, the next and so on, of a transition that is the same at all positions."""
-    size = min(CHUNK, length)
-    inner = _to_read(made.read * made.drive * _powers(made, jnp.arange(size)))
+    size = _chunk(length)
+    inner = _to_read(_each(made.read * made.drive) * _powers(made, jnp.arange(size)))
     outer = _held(_powers(made, size * jnp.arange(-(-length // size))))
-    line = _product("icn,jcn->jic", inner, outer).reshape(-1, inner.shape[1])[:length]
-    return line if made.skip is None else line.at[0].add(made.skip[0])
+    return _with_skip(_product("cin,cjn->cji", inner, outer).reshape(len(inner), -1)[:, :length], made)
 
 
 def _sizes(transition: Transition, own: dict, x: Array) -> tuple[bool, tuple[int, int], bool]:
@@ -176,7 +183,8 @@ def _read(transition: Transition, own: dict, x: Float[Array, "t c"]) -> Diagonal
     def cast(leaf):
         return None if leaf is None else leaf.astype(turned if jnp.iscomplexobj(leaf) else x.dtype)
 
-    return Diagonal(*map(cast, made))
+    # once, and not for each power again
+    return lax.optimization_barrier(Diagonal(*map(cast, made)))
 
 
 def _product(letters: str, a: Array, b: Array) -> Array:
@@ -184,11 +192,19 @@ def _product(letters: str, a: Array, b: Array) -> Array:
     return jnp.einsum(letters, a, b, precision=lax.Precision.HIGHEST)
 
 
-def _powers(made: Diagonal, count: Int[Array, " k"]) -> Inexact[Array, "k c n"]:
+def _powers(made: Diagonal, count: Int[Array, " k"]) -> Inexact[Array, "c k n"]:
     """Factors to the power of each count, of one that is the same at all positions."""
-    many = count.astype(made.log_decay.dtype)[:, None, None]
-    size = jnp.exp(many * made.log_decay)
-    return size if made.phase is None else _turned(size, many * made.phase)
+    many = count.astype(made.log_decay.dtype)[None, :, None]
+    size = jnp.exp(many * _each(made.log_decay))
+    return size if made.phase is None else _turned(size, many * _each(made.phase))
+
+
+def _each(leaf: Inexact[Array, "1 c n"]) -> Inexact[Array, "c 1 n"]:
+    return jnp.swapaxes(leaf, 0, 1)
+
+
+def _with_skip(line: Float[Array, "c k"], made: Diagonal) -> Float[Array, "c k"]:
+    return line if made.skip is None else line.at[:, 0].add(made.skip[0])
 
 
 def _turned(size: Float[Array, "..."], phase: Float[Array, "..."] | None) -> Inexact[Array, "..."]:
@@ -214,27 +230,32 @@ def _chunked(
     made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], taps: None
 ) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
     """All chunks as the columns of one product a channel, behind what is carried from each to the next."""
-    tokens, channels = x.shape
-    size = min(CHUNK, tokens)
-    cut = _cut(x, size)
-    line = jnp.concatenate([kernel(made, size)[::-1], jnp.zeros((size - 1, channels), x.dtype)])
-    inner = _product("cik,cjk->cji", toeplitz(line.T, size), cut)
-    before, state = _carried(made, cut, state, tokens)
-    return _joined(inner + _outer(made, before, size), tokens), state
+    tokens, size = len(x), _chunk(len(x))
+    cut, powers = _cut(x, size), _powers(made, jnp.arange(size + 1))
+    line = _with_skip((_each(made.read * made.drive) * powers[:, :-1]).real.sum(-1), made)
+    line = jnp.concatenate([line[:, ::-1], jnp.zeros((len(line), size - 1), x.dtype)], 1)
+    inner = _product("cik,cjk->cji", toeplitz(line, size), cut)
+    before, state = _carried(made, powers, cut, state, tokens)
+    return _joined(inner + _outer(made, powers, before), tokens), state
 
 
 def _convolved(
     made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], taps: int | None
 ) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
     """One product of transforms, behind what the state gives to each row."""
-    tokens, size = len(x), min(CHUNK, len(x))
+    tokens, size = len(x), _chunk(len(x))
     heard = tokens if taps is None else taps
     length = smooth(tokens + heard - 1)
-    line, given = (jnp.fft.rfft(each.T, length) for each in (kernel(made, heard), x))
+    line, given = (jnp.fft.rfft(each, length) for each in (kernel(made, heard), x.T))
     out = jnp.fft.irfft(line * given, length)[:, :tokens].T
-    before = _powers(made, size * jnp.arange(-(-tokens // size))) * state[None]
-    out = out + _joined(_outer(made, before, size), tokens)
-    return out, _carried(made, _cut(x, size), state, tokens)[1]
+    powers = _powers(made, jnp.arange(size + 1))
+    before = jnp.swapaxes(_powers(made, size * jnp.arange(-(-tokens // size))), 0, 1) * state[None]
+    out = out + _joined(_outer(made, powers, before), tokens)
+    return out, _carried(made, powers, _cut(x, size), state, tokens)[1]
+
+
+def _chunk(tokens: int) -> int:
+    return min(next(size for most, size in CHUNKS if tokens <= most), tokens)
 
 
 def smooth(least: int) -> int:
@@ -256,25 +277,30 @@ def _joined(cut: Float[Array, "c j size"], tokens: int) -> Float[Array, "t c"]:
     return cut.reshape(len(cut), -1)[:, :tokens].T
 
 
-def _outer(made: Diagonal, before: Inexact[Array, "j c n"], size: int) -> Float[Array, "c j size"]:
-    """What the rows of chunks read of the states before these."""
-    weights = _to_read(made.read * _powers(made, 1 + jnp.arange(size)))
-    return _product("icn,jcn->cji", weights, _held(before))
+def _outer(
+    made: Diagonal, powers: Inexact[Array, "c k n"], before: Inexact[Array, "j c n"]
+) -> Float[Array, "c j size"]:
+    """What the rows of chunks read of the states before these, with powers up to the length of a chunk."""
+    return _product("cin,jcn->cji", _to_read(_each(made.read) * powers[:, 1:]), _held(before))
 
 
 def _carried(
-    made: Diagonal, cut: Float[Array, "c j size"], state: Inexact[Array, "c n"], tokens: int
+    made: Diagonal,
+    powers: Inexact[Array, "c k n"],
+    cut: Float[Array, "c j size"],
+    state: Inexact[Array, "c n"],
+    tokens: int,
 ) -> tuple[Inexact[Array, "j c n"], Inexact[Array, "c n"]]:
     """The states before each chunk, and that after the last token, where zeros were added to fill the last chunk."""
     count, size = cut.shape[1:]
-    added = made.drive * _powers(made, size - 1 - jnp.arange(size))
-    gained = _kept(_product("icn,cji->jcn", _held(added), cut), state)
-    factor = _powers(made, jnp.full(1, size))[0]
+    added = _each(made.drive) * powers[:, -2::-1]
+    gained = _kept(_product("cin,cji->jcn", _held(added), cut), state)
+    factor = powers[:, -1]
     state, before = lax.scan(lambda held, new: (factor * held + new, held), state, gained[:-1])
     before, last = jnp.concatenate([before, state[None]]), gained[-1]
     if (rest := tokens - (count - 1) * size) < size:
-        factor = _powers(made, jnp.full(1, rest))[0]
-        last = _kept(_product("icn,ci->cn", _held(added[size - rest :]), cut[:, -1, :rest]), state)
+        factor = powers[:, rest]
+        last = _kept(_product("cin,ci->cn", _held(added[:, size - rest :]), cut[:, -1, :rest]), state)
     return before, factor * state + last
 
 

@@ -1,6 +1,7 @@
 """The engine of diagonal recurrences: each form, and any split of the tokens, gives what all pairs, written out, do."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -75,7 +76,7 @@ VALID = np.arange(TOKENS) % 6 != 4
 @pytest.fixture
 def small(monkeypatch):
     """Chunks that the tokens are no multiple of."""
-    monkeypatch.setattr(recurrent, "CHUNK", 8)
+    monkeypatch.setattr(recurrent, "CHUNKS", ((math.inf, 8),))
     monkeypatch.setattr(recurrent, "STEPS", 8)
 
 
@@ -202,7 +203,8 @@ def test_no_state_is_one_of_zeros_and_no_taps_are_all(small):
     start = recurrent.start(case.transition, data["own"], data["x"])
     assert start.dtype == jnp.complex64 and not start.any()
     run = jax.jit(
-        lambda state, taps: recurrent.recur(case.transition, data["own"], data["x"], state, taps=taps), static_argnums=1
+        lambda state, taps: recurrent.recur(case.transition, data["own"], data["x"], state, form="chunked", taps=taps),
+        static_argnums=1,
     )
     for one, other in zip(run(None, None), run(start, TOKENS), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -226,8 +228,8 @@ def test_bfloat16_stays_bfloat16_and_is_computed_in_float32():
     case = CASES["real"]
     data = cast(drawn(case), jnp.float32)
     narrow = data["x"].astype(jnp.bfloat16)
-    out, state = recurrent.recur(case.transition, data["own"], narrow)
-    want, held = recurrent.recur(case.transition, data["own"], narrow.astype(jnp.float32))
+    run = jax.jit(lambda x: recurrent.recur(case.transition, data["own"], x, form="chunked"))
+    (out, state), (want, held) = run(narrow), run(narrow.astype(jnp.float32))
     assert out.dtype == jnp.bfloat16 and state.dtype == jnp.float32
     np.testing.assert_array_equal(out, want.astype(jnp.bfloat16))
     np.testing.assert_array_equal(state, held)
@@ -258,6 +260,13 @@ def test_memory_of_the_compiled_gradient_grows_with_the_tokens():
         for function, shapes in (gradient(tokens, "chunked") for tokens in (8192, 32768))
     )
     assert many <= 4.2 * few
+
+
+def test_what_is_chosen_serves_the_call(monkeypatch):
+    assert recurrent.chosen(4096, True, None) == "chunked" and recurrent.chosen(4096, True, 9) == "convolution"
+    assert recurrent.chosen(recurrent.FEW, True, None) == recurrent.chosen(4096, False, None) == "sequential"
+    monkeypatch.setattr(recurrent.jax, "default_backend", lambda: "gpu")
+    assert recurrent.chosen(4096, False, None) == "chunked"
 
 
 def test_sizes_of_transforms_have_small_factors():
