@@ -21,7 +21,7 @@ ORIGIN = "Mega's width and averages for enwik8"
 # what single precision may be off, of the largest number
 CLOSE = 1e-5
 # a program that allocates more is not run
-MOST_TEMPORARY = 6 << 30
+MOST_TEMPORARY = 8 << 30
 
 
 class Point(NamedTuple):
@@ -44,6 +44,8 @@ FULL = Setting(
     512,
     16,
     (
+        Point(64, 5, 50),
+        Point(128, 5, 30),
         Point(256, 5, 20),
         Point(512, 5, 10),
         Point(1024, 5, 5),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jattn.benchmarks.turns import temporary_bytes
-from jattn.engines import recurrent
+from jattn.engines import recurrent, recurrent_steady
 from jattn.engines.recurrent import FORMS
 from jattn.part import Dims, part
 from jattn.parts.transitions import Diagonal, Transition
@@ -76,7 +76,7 @@ VALID = np.arange(TOKENS) % 6 != 4
 @pytest.fixture
 def small(monkeypatch):
     """Chunks that the tokens are no multiple of."""
-    monkeypatch.setattr(recurrent, "CHUNKS", ((math.inf, 8),))
+    monkeypatch.setattr(recurrent_steady, "CHUNKS", ((math.inf, 8),))
     monkeypatch.setattr(recurrent, "STEPS", 8)
 
 
@@ -210,20 +210,6 @@ def test_no_state_is_one_of_zeros_and_no_taps_are_all(small):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("taps", [1, 10])
-def test_taps_are_how_many_tokens_a_row_hears(taps, small, float64):  # noqa: F811
-    case = CASES["complex"]
-    data = drawn(case)
-    run = jax.jit(lambda x: recurrent.recur(case.transition, data["own"], x, taps=taps))
-    out, state = run(data["x"])
-    for row in (0, taps - 1, taps, TOKENS - 1):
-        heard = np.where((np.arange(TOKENS) > row - taps)[:, None], data["x"], 0)
-        want, _ = jax.jit(lambda x: recurrent.recur(case.transition, data["own"], x, form="sequential"))(heard)
-        np.testing.assert_allclose(out[row], want[row], rtol=0, atol=1e-12)
-    whole = recurrent.recur(case.transition, data["own"], data["x"])[1]
-    np.testing.assert_allclose(state, whole, rtol=0, atol=1e-12)
-
-
 def test_bfloat16_stays_bfloat16_and_is_computed_in_float32():
     case = CASES["real"]
     data = cast(drawn(case), jnp.float32)
@@ -263,24 +249,10 @@ def test_memory_of_the_compiled_gradient_grows_with_the_tokens():
 
 
 def test_what_is_chosen_serves_the_call(monkeypatch):
-    assert recurrent.chosen(4096, True, None) == "chunked" and recurrent.chosen(4096, True, 9) == "convolution"
+    assert recurrent.chosen(4096, True, None) == "chunked" and recurrent.chosen(4096, True, 9) == "chunked"
     assert recurrent.chosen(recurrent.FEW, True, None) == recurrent.chosen(4096, False, None) == "sequential"
     monkeypatch.setattr(recurrent.jax, "default_backend", lambda: "gpu")
     assert recurrent.chosen(4096, False, None) == "chunked"
-
-
-def test_sizes_of_transforms_have_small_factors():
-    for least in (1, 2, 7, 8193, 131071):
-        found = recurrent.smooth(least)
-        smaller = [n for n in range(least, found) if _smooth(n)]
-        assert found >= least and _smooth(found) and not smaller
-
-
-def _smooth(number):
-    for factor in (2, 3, 5):
-        while number % factor == 0:
-            number //= factor
-    return number == 1
 
 
 def test_refusals():
@@ -293,8 +265,8 @@ def test_refusals():
         recurrent.recur(*given, form="convolution")
     with pytest.raises(ValueError, match="of 3 channels and 2 states, got the shape \\(3, 4\\); begin with `start`"):
         recurrent.recur(*given, jnp.zeros((3, 4)))
-    with pytest.raises(ValueError, match="ends after 5 tokens is a convolution, got form='chunked'; use"):
-        recurrent.recur(*given, form="chunked", taps=5)
+    with pytest.raises(ValueError, match="without segments, got 5 taps, Moving and form='chunked'; use no truncation"):
+        recurrent.recur(*given, taps=5)
     case = CASES["segments"]
     data = cast(drawn(case), jnp.float32)
     with pytest.raises(ValueError, match="no place where a segment begins, got segments; use form='chunked'"):
