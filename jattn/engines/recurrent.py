@@ -24,6 +24,8 @@ FORMS = ("convolution", "chunked", "associative", "sequential")
 STEPS = 128
 # so many tokens, or fewer, are gone through one by one
 FEW = 32
+# up to so many tokens a kernel that ends is fastest as a convolution
+TRANSFORMED = 8192
 
 
 def recur(
@@ -114,7 +116,7 @@ def chosen(tokens: int, fixed: bool, taps: int | None) -> Form:
     The fastest by `jattn bench recurrence` on CPU; elsewhere, where no step is cheap, chunks in place of long loops.
     """
     if taps is not None:
-        return "chunked"
+        return "convolution" if tokens <= TRANSFORMED else "chunked"
     if tokens <= FEW or not fixed and jax.default_backend() == "cpu":
         return "sequential"
     return "chunked"
@@ -138,6 +140,11 @@ def _sizes(transition: Transition, own: dict, x: Array) -> tuple[bool, tuple[int
 def _check(form: str, transition: Transition, fixed: bool, segment: Array | None, taps: int | None) -> None:
     if form not in FORMS:
         raise ValueError(f"A form of a recurrence is one of {', '.join(FORMS)}, got {form!r}; leave it out to choose.")
+    if taps is not None and (form not in ("convolution", "chunked") or not fixed or segment is not None):
+        raise ValueError(
+            f"A kernel that ends is a convolution or chunks, of transitions that are the same at all positions and "
+            f"without segments, got {taps} taps, {type(transition).__name__} and form={form!r}; use no truncation."
+        )
     if form == "convolution" and not fixed:
         raise ValueError(
             f"One convolution serves transitions that are the same at all positions, got {type(transition).__name__}; "
@@ -147,11 +154,6 @@ def _check(form: str, transition: Transition, fixed: bool, segment: Array | None
         raise ValueError(
             "One convolution has no place where a segment begins, got segments; use form='chunked', 'associative' or "
             "'sequential'."
-        )
-    if taps is not None and (form not in ("convolution", "chunked") or not fixed or segment is not None):
-        raise ValueError(
-            f"A kernel that ends is a convolution or chunks, of transitions that are the same at all positions and "
-            f"without segments, got {taps} taps, {type(transition).__name__} and form={form!r}; use no truncation."
         )
 
 

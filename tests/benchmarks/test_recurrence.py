@@ -13,6 +13,7 @@ def test_lengths_double_from_64_to_65536():
     assert (FULL.channels, FULL.expansion) == (512, 16)
 
 
+@pytest.mark.slow
 def test_every_length_has_a_row_for_each_form():
     rows = recurrence.measure(SMOKE)
     assert [(row.length, row.contender) for row in rows] == [(n, form) for n in (16, 32) for form in FORMS]

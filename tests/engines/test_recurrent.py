@@ -66,7 +66,8 @@ CASES = {
     "turning": Case(Turning(), SEGMENTS, ANY),
     "segments": Case(S4D(2), SEGMENTS, ANY),
 }
-USUAL = {"real", "complex", "turning"}
+# of one kind at all positions, and by token with segments; the moving average is held to its formula as a layer
+USUAL = {"complex", "turning"}
 every_case = pytest.mark.parametrize(
     "name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 )
@@ -182,6 +183,30 @@ def test_long_lines_are_one_convolution_in_float32(name):
             np.testing.assert_allclose(run(own, x), right, rtol=0, atol=1e-5 * np.abs(right).max())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype, relative", [("float32", 1e-5), ("float64", 1e-12)])
+def test_long_lines_have_the_gradients_of_single_steps(dtype, relative, float64):  # noqa: F811
+    transition, rng = DampedEma(), np.random.default_rng(0)
+    own = jax.device_get(transition.init(jax.random.key(0), DIMS).params)
+    data = {"x": rng.normal(size=(LONG, CHANNELS)), "state": rng.normal(size=(CHANNELS, 16)), "own": own}
+    # the oracle sees what float32 sees
+    data, weights = cast(cast(data, jnp.float32), dtype), rng.normal(size=(LONG, CHANNELS)).astype(dtype)
+
+    def loss(data, form):
+        out, state = recurrent.recur(transition, data["own"], data["x"], data["state"], form=form)
+        return (out * weights.astype(out.dtype)).sum(), (out, state)
+
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
+    (_, want), wanted = run(cast(data, jnp.float64), "sequential")
+    for form in FORMS:
+        (_, got), gradients = run(data, form)
+        paths = jax.tree_util.tree_leaves_with_path((want, wanted))
+        for (path, a), b in zip(paths, jax.tree.leaves((got, gradients)), strict=True):
+            assert b.dtype == dtype
+            off = np.abs(np.asarray(a) - np.asarray(b, float)).max() / np.abs(a).max()
+            assert off <= relative, (form, jax.tree_util.keystr(path), off)
+
+
 @pytest.mark.parametrize(
     "form", ["chunked", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS if form != "chunked")]
 )
@@ -249,7 +274,8 @@ def test_memory_of_the_compiled_gradient_grows_with_the_tokens():
 
 
 def test_what_is_chosen_serves_the_call(monkeypatch):
-    assert recurrent.chosen(4096, True, None) == "chunked" and recurrent.chosen(4096, True, 9) == "chunked"
+    assert recurrent.chosen(4096, True, None) == "chunked" and recurrent.chosen(4096, True, 9) == "convolution"
+    assert recurrent.chosen(16384, True, 9) == "chunked"
     assert recurrent.chosen(recurrent.FEW, True, None) == recurrent.chosen(4096, False, None) == "sequential"
     monkeypatch.setattr(recurrent.jax, "default_backend", lambda: "gpu")
     assert recurrent.chosen(4096, False, None) == "chunked"
@@ -265,7 +291,7 @@ def test_refusals():
         recurrent.recur(*given, form="convolution")
     with pytest.raises(ValueError, match="of 3 channels and 2 states, got the shape \\(3, 4\\); begin with `start`"):
         recurrent.recur(*given, jnp.zeros((3, 4)))
-    with pytest.raises(ValueError, match="without segments, got 5 taps, Moving and form='chunked'; use no truncation"):
+    with pytest.raises(ValueError, match="without segments, got 5 taps, Moving and form='convolution'; use no"):
         recurrent.recur(*given, taps=5)
     case = CASES["segments"]
     data = cast(drawn(case), jnp.float32)

@@ -58,7 +58,7 @@ def by_lags(own, x, taps):
 
 # within a chunk, at and beyond its ends, several chunks, all tokens but one
 @pytest.mark.parametrize(
-    "taps", [1, 10, 24, 31, *(pytest.param(taps, marks=pytest.mark.slow) for taps in (7, 8, 9, 16, 17, 32, 36))]
+    "taps", [10, 31, *(pytest.param(taps, marks=pytest.mark.slow) for taps in (1, 7, 8, 9, 16, 17, 24, 32, 36))]
 )
 def test_taps_are_how_many_tokens_a_row_hears(taps, small, float64):  # noqa: F811
     own, weights = learned(), np.random.default_rng(1).normal(size=X.shape)
