@@ -21,7 +21,7 @@ ORIGIN = "Mega's width and averages for enwik8"
 # what single precision may be off, of the largest number
 CLOSE = 1e-5
 # a program that allocates more is not run
-MOST_TEMPORARY = 6 << 30
+MOST_TEMPORARY = 8 << 30
 
 
 class Point(NamedTuple):
@@ -44,13 +44,15 @@ FULL = Setting(
     512,
     16,
     (
+        Point(64, 5, 50),
+        Point(128, 5, 30),
         Point(256, 5, 20),
         Point(512, 5, 10),
         Point(1024, 5, 5),
         Point(2048, 5, 3),
         Point(4096, 5),
         Point(8192, 5),
-        Point(16384, 5),
+        Point(16384, 3),
         Point(32768, 3),
         Point(65536, 3),
     ),

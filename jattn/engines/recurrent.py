@@ -1,12 +1,8 @@
 """Diagonal recurrences over tokens: what a channel holds fades, turns and takes in, in four forms that give the same.
 
 Source: Gu, Goel, Re, "Efficiently Modeling Long Sequences with Structured State Spaces", ICLR 2022, arXiv:2111.00396,
-section 2 (single steps, and one convolution); Martin, Cundy, "Parallelizing Linear Recurrent Neural Nets Over Sequence
-Length", ICLR 2018, arXiv:1709.04057 (a scan by an associative rule); Dao, Gu, "Transformers are SSMs", ICML 2024,
-arXiv:2405.21060, section 6 (chunks, of which each is one product of matrices behind what was carried to it).
-Departs: powers are exp of logs; a long kernel is made of powers within a chunk and of whole chunks, so that no array of
-tokens, channels and states exists; transforms have the least length that nothing wraps around in, where the paper
-doubles the tokens.
+section 2.3 (single steps); Martin, Cundy, "Parallelizing Linear Recurrent Neural Nets Over Sequence Length", ICLR 2018,
+arXiv:1709.04057 (a scan by an associative rule); `recurrent_steady` has the other two.
 """
 
 from collections.abc import Callable
@@ -18,15 +14,18 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from jattn.engines import chunks, varying
-from jattn.numerics import toeplitz, wide
+from jattn.engines.recurrent_steady import chunked, convolved, powers, turned
+from jattn.numerics import wide
 from jattn.parts.transitions import Diagonal, Transition
 
 Form = Literal["convolution", "chunked", "associative", "sequential"]
 FORMS = ("convolution", "chunked", "associative", "sequential")
-# tokens of a chunk: of one matrix for all chunks, and of steps whose states the backward pass finds again
-CHUNK, STEPS = 64, 128
-# fewer tokens are gone through one by one
-FEW = 16
+# tokens whose states the backward pass finds again
+STEPS = 128
+# so many tokens, or fewer, are gone through one by one
+FEW = 32
+# up to so many tokens a kernel that ends is fastest as a convolution
+TRANSFORMED = 8192
 
 
 def recur(
@@ -73,7 +72,7 @@ def recur(
         out, state = _in_steps(transition, own, given, state, fresh, inner)
     else:
         made = _read(transition, own, given[:1])
-        out, state = (_convolved if form == "convolution" else _chunked)(made, given, state, taps)
+        out, state = (convolved if form == "convolution" else chunked)(made, given, state, taps)
     return out.astype(x.dtype), state
 
 
@@ -96,14 +95,14 @@ def left(
     fixed, shape, complex_ = _sizes(transition, own, x)
     given = _given(x, valid)
     if fixed:
-        found = _powers(_read(transition, own, given[:1]), jnp.full(1, len(x)))[0]
+        found = powers(_read(transition, own, given[:1]), jnp.full(1, len(x)))[:, 0]
     else:
 
         def product(made, x, factor, fresh):
             logs, phase = (
                 None if leaf is None else len(x) / len(leaf) * leaf.sum(0) for leaf in (made.log_decay, made.phase)
             )
-            return x, factor * _turned(jnp.exp(logs), phase)
+            return x, factor * turned(jnp.exp(logs), phase)
 
         kind = jnp.promote_types(given.dtype, jnp.complex64) if complex_ else given.dtype
         one = varying.alike(jnp.ones(shape, kind), (own, given))
@@ -112,19 +111,15 @@ def left(
 
 
 def chosen(tokens: int, fixed: bool, taps: int | None) -> Form:
-    """The form that was fastest where it was measured, for transitions that are the same at all positions or not."""
+    """The form for so many tokens of a transition that is the same at all positions, without segments, or not so.
+
+    The fastest by `jattn bench recurrence` on CPU; elsewhere, where no step is cheap, chunks in place of long loops.
+    """
     if taps is not None:
-        return "convolution"
-    return "chunked" if fixed and tokens > FEW else "sequential"
-
-
-def kernel(made: Diagonal, length: int) -> Float[Array, "length c"]:
-    """What a token gives to its own row, the next and so on, of a transition that is the same at all positions."""
-    size = min(CHUNK, length)
-    inner = _to_read(made.read * made.drive * _powers(made, jnp.arange(size)))
-    outer = _held(_powers(made, size * jnp.arange(-(-length // size))))
-    line = _product("icn,jcn->jic", inner, outer).reshape(-1, inner.shape[1])[:length]
-    return line if made.skip is None else line.at[0].add(made.skip[0])
+        return "convolution" if tokens <= TRANSFORMED else "chunked"
+    if tokens <= FEW or not fixed and jax.default_backend() == "cpu":
+        return "sequential"
+    return "chunked"
 
 
 def _sizes(transition: Transition, own: dict, x: Array) -> tuple[bool, tuple[int, int], bool]:
@@ -145,6 +140,11 @@ def _sizes(transition: Transition, own: dict, x: Array) -> tuple[bool, tuple[int
 def _check(form: str, transition: Transition, fixed: bool, segment: Array | None, taps: int | None) -> None:
     if form not in FORMS:
         raise ValueError(f"A form of a recurrence is one of {', '.join(FORMS)}, got {form!r}; leave it out to choose.")
+    if taps is not None and (form not in ("convolution", "chunked") or not fixed or segment is not None):
+        raise ValueError(
+            f"A kernel that ends is a convolution or chunks, of transitions that are the same at all positions and "
+            f"without segments, got {taps} taps, {type(transition).__name__} and form={form!r}; use no truncation."
+        )
     if form == "convolution" and not fixed:
         raise ValueError(
             f"One convolution serves transitions that are the same at all positions, got {type(transition).__name__}; "
@@ -154,11 +154,6 @@ def _check(form: str, transition: Transition, fixed: bool, segment: Array | None
         raise ValueError(
             "One convolution has no place where a segment begins, got segments; use form='chunked', 'associative' or "
             "'sequential'."
-        )
-    if form != "convolution" and taps is not None:
-        raise ValueError(
-            f"A kernel that ends after {taps} tokens is a convolution, got form={form!r}; use form='convolution', or "
-            f"no truncation."
         )
 
 
@@ -176,106 +171,8 @@ def _read(transition: Transition, own: dict, x: Float[Array, "t c"]) -> Diagonal
     def cast(leaf):
         return None if leaf is None else leaf.astype(turned if jnp.iscomplexobj(leaf) else x.dtype)
 
-    return Diagonal(*map(cast, made))
-
-
-def _product(letters: str, a: Array, b: Array) -> Array:
-    # a kernel of thousands of tokens does not live in bfloat16, which accelerators multiply in unless told
-    return jnp.einsum(letters, a, b, precision=lax.Precision.HIGHEST)
-
-
-def _powers(made: Diagonal, count: Int[Array, " k"]) -> Inexact[Array, "k c n"]:
-    """Factors to the power of each count, of one that is the same at all positions."""
-    many = count.astype(made.log_decay.dtype)[:, None, None]
-    size = jnp.exp(many * made.log_decay)
-    return size if made.phase is None else _turned(size, many * made.phase)
-
-
-def _turned(size: Float[Array, "..."], phase: Float[Array, "..."] | None) -> Inexact[Array, "..."]:
-    return size if phase is None else lax.complex(size * jnp.cos(phase), size * jnp.sin(phase))
-
-
-def _held(state: Inexact[Array, "... n"]) -> Float[Array, "... k"]:
-    """Complex numbers as twice as many real ones, whose products are much faster."""
-    return jnp.concatenate([state.real, state.imag], -1) if jnp.iscomplexobj(state) else state
-
-
-def _to_read(weights: Inexact[Array, "... n"]) -> Float[Array, "... k"]:
-    """What sums of `_held` are weighed with for the real part of the product."""
-    return jnp.concatenate([weights.real, -weights.imag], -1) if jnp.iscomplexobj(weights) else weights
-
-
-def _kept(held: Float[Array, "... k"], like: Array) -> Inexact[Array, "... n"]:
-    """What `_held` was made of."""
-    return lax.complex(*jnp.split(held, 2, -1)) if jnp.iscomplexobj(like) else held
-
-
-def _chunked(
-    made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], taps: None
-) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
-    """All chunks as the columns of one product a channel, behind what is carried from each to the next."""
-    tokens, channels = x.shape
-    size = min(CHUNK, tokens)
-    cut = _cut(x, size)
-    line = jnp.concatenate([kernel(made, size)[::-1], jnp.zeros((size - 1, channels), x.dtype)])
-    inner = _product("cik,cjk->cji", toeplitz(line.T, size), cut)
-    before, state = _carried(made, cut, state, tokens)
-    return _joined(inner + _outer(made, before, size), tokens), state
-
-
-def _convolved(
-    made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], taps: int | None
-) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
-    """One product of transforms, behind what the state gives to each row."""
-    tokens, size = len(x), min(CHUNK, len(x))
-    heard = tokens if taps is None else taps
-    length = smooth(tokens + heard - 1)
-    line, given = (jnp.fft.rfft(each.T, length) for each in (kernel(made, heard), x))
-    out = jnp.fft.irfft(line * given, length)[:, :tokens].T
-    before = _powers(made, size * jnp.arange(-(-tokens // size))) * state[None]
-    out = out + _joined(_outer(made, before, size), tokens)
-    return out, _carried(made, _cut(x, size), state, tokens)[1]
-
-
-def smooth(least: int) -> int:
-    """The smallest number of at least that many whose factors are 2, 3 and 5, of which transforms are fast."""
-    found = 1 << max(least - 1, 0).bit_length()
-    threes = [3**n for n in range(least.bit_length())]
-    for odd in (three * 5**n for three in threes for n in range(least.bit_length())):
-        if odd < found:
-            found = min(found, odd << max(-(-least // odd) - 1, 0).bit_length())
-    return found
-
-
-def _cut(x: Float[Array, "t c"], size: int) -> Float[Array, "c j size"]:
-    """Chunks of each channel, zeros added to the last: channels first, in which order products are fastest on CPU."""
-    return jnp.pad(x.T, ((0, 0), (0, -len(x) % size))).reshape(x.shape[1], -1, size)
-
-
-def _joined(cut: Float[Array, "c j size"], tokens: int) -> Float[Array, "t c"]:
-    return cut.reshape(len(cut), -1)[:, :tokens].T
-
-
-def _outer(made: Diagonal, before: Inexact[Array, "j c n"], size: int) -> Float[Array, "c j size"]:
-    """What the rows of chunks read of the states before these."""
-    weights = _to_read(made.read * _powers(made, 1 + jnp.arange(size)))
-    return _product("icn,jcn->cji", weights, _held(before))
-
-
-def _carried(
-    made: Diagonal, cut: Float[Array, "c j size"], state: Inexact[Array, "c n"], tokens: int
-) -> tuple[Inexact[Array, "j c n"], Inexact[Array, "c n"]]:
-    """The states before each chunk, and that after the last token, where zeros were added to fill the last chunk."""
-    count, size = cut.shape[1:]
-    added = made.drive * _powers(made, size - 1 - jnp.arange(size))
-    gained = _kept(_product("icn,cji->jcn", _held(added), cut), state)
-    factor = _powers(made, jnp.full(1, size))[0]
-    state, before = lax.scan(lambda held, new: (factor * held + new, held), state, gained[:-1])
-    before, last = jnp.concatenate([before, state[None]]), gained[-1]
-    if (rest := tokens - (count - 1) * size) < size:
-        factor = _powers(made, jnp.full(1, rest))[0]
-        last = _kept(_product("icn,ci->cn", _held(added[size - rest :]), cut[:, -1, :rest]), state)
-    return before, factor * state + last
+    # once, and not for each power again
+    return lax.optimization_barrier(Diagonal(*map(cast, made)))
 
 
 def _in_steps(
@@ -309,7 +206,7 @@ def _at_once(
     made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], fresh: Bool[Array, " t"] | None
 ) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
     """All states by one scan whose rule is associative, in memory of tokens, channels and states."""
-    factor = _turned(jnp.exp(made.log_decay), made.phase)
+    factor = turned(jnp.exp(made.log_decay), made.phase)
     factor = jnp.broadcast_to(factor, (len(x), *factor.shape[1:]))
     if fresh is not None:
         factor = jnp.where(fresh[:, None, None], 0, factor)
@@ -327,7 +224,7 @@ def _one_by_one(
     made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], fresh: Bool[Array, " t"] | None
 ) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
     """Token by token."""
-    same = {"factor": _turned(jnp.exp(made.log_decay), made.phase), "drive": made.drive, "read": made.read}
+    same = {"factor": turned(jnp.exp(made.log_decay), made.phase), "drive": made.drive, "read": made.read}
     same |= {} if made.skip is None else {"skip": made.skip}
     each = {name: leaf for name, leaf in same.items() if len(leaf) > 1}
     same = {name: leaf[0] for name, leaf in same.items() if name not in each}

@@ -87,10 +87,10 @@ class Recurrence(Part):
             raise ValueError(
                 f"Recurrence.truncation must be at least 1 token, got {self.truncation}; leave it out to hear all."
             )
-        if self.truncation is not None and self.form not in (None, "convolution"):
+        if self.truncation is not None and self.form not in (None, "convolution", "chunked"):
             raise ValueError(
-                f"A truncated recurrence is a convolution, got form={self.form!r}; leave the form out, or the "
-                f"truncation."
+                f"A truncated recurrence is a convolution or chunks, got form={self.form!r}; leave the form out, or "
+                f"the truncation."
             )
         if self.truncation is not None and self.context_axis is not None:
             raise ValueError(
@@ -165,9 +165,8 @@ class Recurrence(Part):
         if segment is not None and len(x):
             states = jnp.where(segment[0] == last, states, 0)
             last = segment[-1].astype(last.dtype)
-        form = None if self.form == "convolution" and self.truncation else self.form
         out, states = recurrent.recur(
-            self.transition, own["transition"], x, states, form=form, valid=valid, segment=segment
+            self.transition, own["transition"], x, states, form=self.form, valid=valid, segment=segment
         )
         return out, Held(states, last)
 

@@ -7,12 +7,13 @@ from jattn.benchmarks import REFUSED, Row, Spread, recurrence
 from jattn.benchmarks.recurrence import FORMS, FULL, PEER, SMOKE
 
 
-def test_lengths_double_from_256_to_65536():
+def test_lengths_double_from_64_to_65536():
     lengths = [point.length for point in FULL.points]
-    assert lengths == [256 << n for n in range(9)] and lengths[-1] == 65536
+    assert lengths == [64 << n for n in range(11)] and lengths[-1] == 65536
     assert (FULL.channels, FULL.expansion) == (512, 16)
 
 
+@pytest.mark.slow
 def test_every_length_has_a_row_for_each_form():
     rows = recurrence.measure(SMOKE)
     assert [(row.length, row.contender) for row in rows] == [(n, form) for n in (16, 32) for form in FORMS]

@@ -1,6 +1,7 @@
 """The engine of diagonal recurrences: each form, and any split of the tokens, gives what all pairs, written out, do."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from jattn.benchmarks.turns import temporary_bytes
-from jattn.engines import recurrent
+from jattn.engines import recurrent, recurrent_steady
 from jattn.engines.recurrent import FORMS
 from jattn.part import Dims, part
 from jattn.parts.transitions import Diagonal, Transition
@@ -65,7 +66,8 @@ CASES = {
     "turning": Case(Turning(), SEGMENTS, ANY),
     "segments": Case(S4D(2), SEGMENTS, ANY),
 }
-USUAL = {"real", "complex", "turning"}
+# of one kind at all positions, and by token with segments; the moving average is held to its formula as a layer
+USUAL = {"complex", "turning"}
 every_case = pytest.mark.parametrize(
     "name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 )
@@ -75,7 +77,7 @@ VALID = np.arange(TOKENS) % 6 != 4
 @pytest.fixture
 def small(monkeypatch):
     """Chunks that the tokens are no multiple of."""
-    monkeypatch.setattr(recurrent, "CHUNK", 8)
+    monkeypatch.setattr(recurrent_steady, "CHUNKS", ((math.inf, 8),))
     monkeypatch.setattr(recurrent, "STEPS", 8)
 
 
@@ -181,6 +183,30 @@ def test_long_lines_are_one_convolution_in_float32(name):
             np.testing.assert_allclose(run(own, x), right, rtol=0, atol=1e-5 * np.abs(right).max())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype, relative", [("float32", 1e-5), ("float64", 1e-12)])
+def test_long_lines_have_the_gradients_of_single_steps(dtype, relative, float64):  # noqa: F811
+    transition, rng = DampedEma(), np.random.default_rng(0)
+    own = jax.device_get(transition.init(jax.random.key(0), DIMS).params)
+    data = {"x": rng.normal(size=(LONG, CHANNELS)), "state": rng.normal(size=(CHANNELS, 16)), "own": own}
+    # the oracle sees what float32 sees
+    data, weights = cast(cast(data, jnp.float32), dtype), rng.normal(size=(LONG, CHANNELS)).astype(dtype)
+
+    def loss(data, form):
+        out, state = recurrent.recur(transition, data["own"], data["x"], data["state"], form=form)
+        return (out * weights.astype(out.dtype)).sum(), (out, state)
+
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
+    (_, want), wanted = run(cast(data, jnp.float64), "sequential")
+    for form in FORMS:
+        (_, got), gradients = run(data, form)
+        paths = jax.tree_util.tree_leaves_with_path((want, wanted))
+        for (path, a), b in zip(paths, jax.tree.leaves((got, gradients)), strict=True):
+            assert b.dtype == dtype
+            off = np.abs(np.asarray(a) - np.asarray(b, float)).max() / np.abs(a).max()
+            assert off <= relative, (form, jax.tree_util.keystr(path), off)
+
+
 @pytest.mark.parametrize(
     "form", ["chunked", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS if form != "chunked")]
 )
@@ -202,32 +228,19 @@ def test_no_state_is_one_of_zeros_and_no_taps_are_all(small):
     start = recurrent.start(case.transition, data["own"], data["x"])
     assert start.dtype == jnp.complex64 and not start.any()
     run = jax.jit(
-        lambda state, taps: recurrent.recur(case.transition, data["own"], data["x"], state, taps=taps), static_argnums=1
+        lambda state, taps: recurrent.recur(case.transition, data["own"], data["x"], state, form="chunked", taps=taps),
+        static_argnums=1,
     )
     for one, other in zip(run(None, None), run(start, TOKENS), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("taps", [1, 10])
-def test_taps_are_how_many_tokens_a_row_hears(taps, small, float64):  # noqa: F811
-    case = CASES["complex"]
-    data = drawn(case)
-    run = jax.jit(lambda x: recurrent.recur(case.transition, data["own"], x, taps=taps))
-    out, state = run(data["x"])
-    for row in (0, taps - 1, taps, TOKENS - 1):
-        heard = np.where((np.arange(TOKENS) > row - taps)[:, None], data["x"], 0)
-        want, _ = jax.jit(lambda x: recurrent.recur(case.transition, data["own"], x, form="sequential"))(heard)
-        np.testing.assert_allclose(out[row], want[row], rtol=0, atol=1e-12)
-    whole = recurrent.recur(case.transition, data["own"], data["x"])[1]
-    np.testing.assert_allclose(state, whole, rtol=0, atol=1e-12)
 
 
 def test_bfloat16_stays_bfloat16_and_is_computed_in_float32():
     case = CASES["real"]
     data = cast(drawn(case), jnp.float32)
     narrow = data["x"].astype(jnp.bfloat16)
-    out, state = recurrent.recur(case.transition, data["own"], narrow)
-    want, held = recurrent.recur(case.transition, data["own"], narrow.astype(jnp.float32))
+    run = jax.jit(lambda x: recurrent.recur(case.transition, data["own"], x, form="chunked"))
+    (out, state), (want, held) = run(narrow), run(narrow.astype(jnp.float32))
     assert out.dtype == jnp.bfloat16 and state.dtype == jnp.float32
     np.testing.assert_array_equal(out, want.astype(jnp.bfloat16))
     np.testing.assert_array_equal(state, held)
@@ -260,18 +273,12 @@ def test_memory_of_the_compiled_gradient_grows_with_the_tokens():
     assert many <= 4.2 * few
 
 
-def test_sizes_of_transforms_have_small_factors():
-    for least in (1, 2, 7, 8193, 131071):
-        found = recurrent.smooth(least)
-        smaller = [n for n in range(least, found) if _smooth(n)]
-        assert found >= least and _smooth(found) and not smaller
-
-
-def _smooth(number):
-    for factor in (2, 3, 5):
-        while number % factor == 0:
-            number //= factor
-    return number == 1
+def test_what_is_chosen_serves_the_call(monkeypatch):
+    assert recurrent.chosen(4096, True, None) == "chunked" and recurrent.chosen(4096, True, 9) == "convolution"
+    assert recurrent.chosen(16384, True, 9) == "chunked"
+    assert recurrent.chosen(recurrent.FEW, True, None) == recurrent.chosen(4096, False, None) == "sequential"
+    monkeypatch.setattr(recurrent.jax, "default_backend", lambda: "gpu")
+    assert recurrent.chosen(4096, False, None) == "chunked"
 
 
 def test_refusals():
@@ -284,8 +291,8 @@ def test_refusals():
         recurrent.recur(*given, form="convolution")
     with pytest.raises(ValueError, match="of 3 channels and 2 states, got the shape \\(3, 4\\); begin with `start`"):
         recurrent.recur(*given, jnp.zeros((3, 4)))
-    with pytest.raises(ValueError, match="ends after 5 tokens is a convolution, got form='chunked'; use"):
-        recurrent.recur(*given, form="chunked", taps=5)
+    with pytest.raises(ValueError, match="without segments, got 5 taps, Moving and form='convolution'; use no"):
+        recurrent.recur(*given, taps=5)
     case = CASES["segments"]
     data = cast(drawn(case), jnp.float32)
     with pytest.raises(ValueError, match="no place where a segment begins, got segments; use form='chunked'"):

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import jattn
 from jattn import Dims, Recurrence, Variables
-from jattn.engines import recurrent
+from jattn.engines import recurrent, recurrent_steady
 from jattn.part import part
 from jattn.transitions import S4D, DampedEma, Diagonal, Transition
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 jax.config.update("jax_enable_x64", True)
 # chunks that no length here is a multiple of
-recurrent.CHUNK = recurrent.STEPS = 5
+recurrent_steady.CHUNKS, recurrent.STEPS, recurrent.FEW = ((72, 5),), 5, 0
 tokens, channels, random = 72, 3, np.random.default_rng(0)
 draw = lambda *shape: jnp.asarray(random.normal(size=shape))
 x, weights = draw(2, tokens, channels), draw(2, tokens, channels)

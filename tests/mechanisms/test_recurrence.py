@@ -177,8 +177,8 @@ def test_refusals():
         Recurrence(form="fft")
     with pytest.raises(ValueError, match="center must be 'twice' or 'once', got 'never'; leave it out for 'twice'"):
         Recurrence(center="never")
-    with pytest.raises(ValueError, match="truncated recurrence is a convolution, got form='chunked'"):
-        Recurrence(truncation=4, form="chunked")
+    with pytest.raises(ValueError, match="truncated recurrence is a convolution or chunks, got form='sequential'"):
+        Recurrence(truncation=4, form="sequential")
     with pytest.raises(TypeError, match="backward must be a Transition or None, got str; build one"):
         Recurrence(backward="ema")
     params = params_of(Recurrence(EMA))
