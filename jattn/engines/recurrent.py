@@ -52,7 +52,7 @@ def recur(
     taps = None if taps is None or taps >= len(x) else taps
     form = chosen(len(x), fixed and segment is None, taps) if form is None else form
     _check(form, transition, fixed, segment, taps)
-    given = _given(x, valid)
+    given = heard(x, valid)
     held_kind = jnp.promote_types(kind, jnp.complex64) if complex_ else kind
     if state is None:
         state = jnp.zeros(shape, held_kind)
@@ -88,12 +88,11 @@ def left(
     own: dict,
     x: Float[Array, "t c"],
     *,
-    valid: Bool[Array, " t"] | None = None,
     segment: Int[Array, " t"] | None = None,
 ) -> Inexact[Array, "c n"]:
     """The factor by which these tokens multiply what was held before them: 0 where a segment begins among them."""
     fixed, shape, complex_ = _sizes(transition, own, x)
-    given = _given(x, valid)
+    given = heard(x, None)
     if fixed:
         found = powers(_read(transition, own, given[:1]), jnp.full(1, len(x)))[:, 0]
     else:
@@ -108,6 +107,13 @@ def left(
         one = varying.alike(jnp.ones(shape, kind), (own, given))
         found = _in_steps(transition, own, given, one, None, product)[1]
     return found if segment is None else jnp.where((segment == segment[:1]).all(), found, 0)
+
+
+def heard(x: Float[Array, "t c"], valid: Bool[Array, " t"] | None) -> Float[Array, "t c"]:
+    """What is put in of some tokens, in at least float32: 0 where they are not valid."""
+    given = x.astype(wide(x.dtype))
+    # a weight of 0 times a padded NaN is NaN
+    return given if valid is None else jnp.where(valid[:, None], given, 0)
 
 
 def chosen(tokens: int, fixed: bool, taps: int | None) -> Form:
@@ -155,12 +161,6 @@ def _check(form: str, transition: Transition, fixed: bool, segment: Array | None
             "One convolution has no place where a segment begins, got segments; use form='chunked', 'associative' or "
             "'sequential'."
         )
-
-
-def _given(x: Float[Array, "t c"], valid: Bool[Array, " t"] | None) -> Float[Array, "t c"]:
-    given = x.astype(wide(x.dtype))
-    # a weight of 0 times a padded NaN is NaN
-    return given if valid is None else jnp.where(valid[:, None], given, 0)
 
 
 def _read(transition: Transition, own: dict, x: Float[Array, "t c"]) -> Diagonal:

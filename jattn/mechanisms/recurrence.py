@@ -57,7 +57,7 @@ class Recurrence(Part):
     Both directions hear a token in its own row, "twice" as published, or "once", by the forward one alone. `residual`
     is a learned multiple of the input, channel by channel. `truncation` is how many tokens a row hears, its own
     included; behind a decoding state nothing is cut off, as in the reference. `context_axis` names the axis of a mesh
-    over which tokens are split; states cross from device to device, and no token does.
+    over which tokens are split; states cross from device to device, and where the kernel ends the tokens in its reach.
     """
 
     transition: Transition = DampedEma()
@@ -91,11 +91,6 @@ class Recurrence(Part):
             raise ValueError(
                 f"A truncated recurrence is a convolution or chunks, got form={self.form!r}; leave the form out, or "
                 f"the truncation."
-            )
-        if self.truncation is not None and self.context_axis is not None:
-            raise ValueError(
-                f"Only states cross from device to device, and a kernel that ends has none, got a truncation of "
-                f"{self.truncation} and context_axis={self.context_axis!r}; leave one out."
             )
         if self.backward is not None and not isinstance(self.backward, Transition):
             raise TypeError(
@@ -153,10 +148,12 @@ class Recurrence(Part):
     def _along(
         self, transition: Transition, own: dict, x: Array, valid: Array | None, segment: Array | None, order: str
     ) -> Float[Array, "t c"]:
-        options = {"form": self.form, "valid": valid, "segment": segment}
-        if self.context_axis is not None:
-            return recurrent_shards.recur(transition, own, x, self.context_axis, order=order, **options)
-        return recurrent.recur(transition, own, x, taps=self.truncation, **options)[0]
+        options = {"form": self.form, "segment": segment, "taps": self.truncation}
+        if self.context_axis is None:
+            return recurrent.recur(transition, own, x, valid=valid, **options)[0]
+        return recurrent_shards.recur(
+            transition, own, recurrent.heard(x, valid), self.context_axis, order=order, **options
+        )
 
     def _goes_on(
         self, own: dict, x: Array, valid: Array | None, segment: Array | None, state: Held

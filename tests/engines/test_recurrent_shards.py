@@ -45,6 +45,9 @@ valid = random.random((2, tokens)) < 0.7
 CASES = {
     "one way": (Recurrence(DampedEma(4)), {}),
     "both ways": (Recurrence(S4D(2), DampedEma(3), center="once"), {"valid": jnp.asarray(valid), "segments": segments}),
+    # two devices before each are in reach, and of eight all
+    "truncated": (Recurrence(S4D(2), DampedEma(3), truncation=30), {"valid": jnp.asarray(valid)}),
+    "all in reach": (Recurrence(DampedEma(3), truncation=71), {}),
     "moving": (Recurrence(Moving(), Moving()), {"valid": jnp.array([55, 7])}),
 }
 
@@ -91,6 +94,10 @@ WAYS = ["in a shard_map", "auto", "explicit"]
     [
         [("both ways", 4, "explicit")],
         pytest.param([("one way", 8, way) for way in WAYS], marks=pytest.mark.slow),
+        pytest.param(
+            [("truncated", 4, "in a shard_map"), ("truncated", 3, "auto"), ("all in reach", 8, "explicit")],
+            marks=pytest.mark.slow,
+        ),
         pytest.param([("both ways", 3, "in a shard_map"), ("both ways", 8, "auto")], marks=pytest.mark.slow),
         pytest.param([("moving", n, way) for n, way in zip((3, 4, 8), WAYS, strict=True)], marks=pytest.mark.slow),
     ],
