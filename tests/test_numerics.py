@@ -5,7 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.numerics import by_offset, divide, known, length, log, running_sum, toeplitz, wide, x_log_x
+from jattn.numerics import (
+    RAISED,
+    by_offset,
+    divide,
+    known,
+    length,
+    log,
+    quotient,
+    raised_exp,
+    running_sum,
+    toeplitz,
+    wide,
+    x_log_x,
+)
 
 
 def test_divide_by_nothing_is_nothing_with_a_finite_gradient():
@@ -13,6 +26,24 @@ def test_divide_by_nothing_is_nothing_with_a_finite_gradient():
     np.testing.assert_array_equal(divide(x, y), [1.5, 0, 0])
     for gradient in jax.grad(lambda x, y: divide(x, y).sum(), (0, 1))(x, y):
         assert np.isfinite(gradient).all()
+
+
+def test_a_quotient_of_tiny_numbers_has_the_gradient_of_the_ratio():
+    x, y = jnp.array([3e-25, -2e-25, 0.0, 1e-37]), jnp.array([1e-25, 4e-25, 0.0, -1e-37])
+    np.testing.assert_allclose(quotient(x, y), [3, -0.5, 0, -1], rtol=1e-6)
+    by_x, by_y = jax.grad(lambda x, y: quotient(x, y).sum(), (0, 1))(x, y)
+    np.testing.assert_allclose(by_x[:3], [1e25, 2.5e24, 0], rtol=1e-6)
+    np.testing.assert_allclose(by_y[:3], [-3e25, 1.25e24, 0], rtol=1e-6)
+    # too near the smallest number, of the right sign and with room left to be summed
+    assert -1e28 < by_x[3] < -1e26
+
+
+def test_an_exponential_of_zero_has_no_gradient_however_large_what_comes_back():
+    logs = jnp.array([-2.0, -1000.0])
+    found, pull = jax.vjp(raised_exp, logs)
+    np.testing.assert_allclose(found, [RAISED * np.exp(-2), 0], rtol=1e-6)
+    (slope,) = pull(jnp.array([1.0, 3e38]))
+    np.testing.assert_allclose(slope, found, rtol=1e-6)
 
 
 def test_log_of_nothing_is_minus_infinity_without_a_gradient():

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jattn import engines
 from jattn.engines import chunks, varying
 from jattn.engines.sums import Sums, added, finite, kept_low, leveled
-from jattn.numerics import divide, wide
+from jattn.numerics import divide, quotient, wide
 from jattn.part import Attended, Place, Side, part, scope
 from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.features import Feature
@@ -197,7 +197,7 @@ def _weighed(
         if rule.feature.floor:
             found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
         if rule.feature.normalized:
-            return divide(found, found.sum(-1, keepdims=True))
+            return _ratio(rule, found, found.sum(-1, keepdims=True))
         return found * jnp.exp(level[None] + made.reading[:, rows])[..., None]
 
     made = _mapped(rule, own, place, query, key, value)
@@ -313,5 +313,12 @@ def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Arr
 
 def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) -> Float[Array, "r c e"]:
     if rule.feature.normalized:
-        return divide(numerator, denominator[..., None])
+        return _ratio(rule, numerator, denominator[..., None])
     return numerator * jnp.exp(level)[..., None]
+
+
+def _ratio(rule: Rule, numerator: Array, denominator: Array) -> Array:
+    # beside a floor that is not tiny no denominator has a square that underflows
+    if rule.feature.floor**4 > jnp.finfo(denominator.dtype).tiny:
+        return divide(numerator, denominator)
+    return quotient(numerator, denominator)

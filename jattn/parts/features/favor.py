@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jattn.numerics import RAISED, raised_exp
 from jattn.part import Place, Side, part
 from jattn.parts.features import Feature, Mapped, Role
 from jattn.parts.features.projections import Projection
@@ -58,4 +59,4 @@ class Favor(Feature):
             return jnp.exp(powers - (level + half)[..., None]), level - share
         # what is divided by it is multiplied by it again
         level = lax.stop_gradient(level)
-        return jnp.exp(powers - level[..., None]), level - half - share
+        return raised_exp(powers - level[..., None]), level - half - (share + math.log(RAISED))
