@@ -99,6 +99,19 @@ def running_sum(terms: Float[Array, "n ..."]) -> tuple[Float[Array, "n ..."], Fl
     return high, lax.stop_gradient((exact - high) + rest)
 
 
+def between(terms: Float[Array, "n ..."], rows: Int[Array, " r"]) -> Float[Array, "r n ..."]:
+    """The sum of the terms behind each one, up to the row's own: what lies between the two, 0 where nothing does.
+
+    No other term has part in it. Differences of running sums lose digits to a large term in front of both, and behind
+    -inf they are NaN.
+    """
+    upto = jnp.arange(len(terms))[None] <= rows[:, None]
+    counted = jnp.where(upto.reshape(*upto.shape, *[1] * (terms.ndim - 1)), terms[None], 0)
+    # each one and all behind it, then without itself: to take it off again would be such a difference
+    later = lax.cumsum(counted, 1, reverse=True)
+    return jnp.concatenate([later[:, 1:], jnp.zeros_like(later[:, :1])], 1)
+
+
 def _add_pairs(a, b):
     # Knuth's two-sum: what rounding took from the high parts goes to the low part
     total = a[0] + b[0]

@@ -7,6 +7,7 @@ import pytest
 
 from jattn.numerics import (
     RAISED,
+    between,
     by_offset,
     divide,
     known,
@@ -150,6 +151,14 @@ def test_a_vector_of_zeros_has_no_length_and_a_gradient_of_zeros():
 def test_of_no_number_there_is_no_log():
     for function in (log, x_log_x):
         assert np.isnan(function(jnp.float32(np.nan)))
+
+
+def test_what_lies_between_two_is_the_sum_of_it_alone():
+    terms = np.array([-1e30, -1.0, -np.inf, -0.25, -2.0], np.float32)
+    want = [[terms[j + 1 : i + 1].sum() for j in range(5)] for i in (0, 1, 4)]
+    for shape in ((5,), (5, 1, 1)):
+        found = between(jnp.asarray(terms.reshape(shape)), jnp.array([0, 1, 4]))
+        np.testing.assert_array_equal(np.reshape(found, (3, 5)), want)
 
 
 def test_what_is_traced_is_not_known():

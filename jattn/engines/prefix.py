@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jattn import engines
 from jattn.engines import chunks, varying
 from jattn.engines.sums import Sums, added, finite, kept_low, leveled
-from jattn.numerics import divide, quotient, wide
+from jattn.numerics import between, divide, quotient, wide
 from jattn.part import Attended, Place, Side, part, scope
 from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.features import Feature
@@ -181,8 +181,7 @@ def _weighed(
         seen = seen & (run[rows, None] == run[None])
 
     def one(made: _Tokens):
-        spent, asked = jnp.cumsum(made.decay, 0), made.query[:, rows]
-        left = spent[rows, None] - spent[None]
+        asked, left = made.query[:, rows], _left(rule, made, numbers[rows])
         logs = jnp.where(seen[..., None], left + made.scale[None], -jnp.inf)
         level = finite(logs.max((1, 2)))
         near = jnp.exp(logs - level[:, None, None])
@@ -276,21 +275,20 @@ def _after(rule: Rule, state: State, seen: chunks.Seen, made: _Tokens, key: Side
 
 
 def _absorbed(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Sums:
-    spent = jnp.cumsum(made.decay, 0)
-    left = spent[-1:] - spent
+    last = len(made.decay) - 1
+    left = _left(rule, made, jnp.arange(last, last + 1))[0]
     gained = jnp.where(seen.after[:, None], left + made.scale, -jnp.inf)
     level = leveled(rule.feature.floor, gained.max(0))
     key = made.key * jnp.exp(gained - finite(level)[None])
     bare = jnp.where(seen.after, jnp.exp(left[:, 0]), 0)
     # in this orientation, since a product by the transpose of keys takes twice as long on CPU
     later = Sums(level, made.value.T @ key, key.sum(0), bare @ made.value, bare.sum(), None)
-    return added(rule.feature.floor, seen.before[-1], spent[-1], sums, later)
+    return added(rule.feature.floor, seen.before[-1], made.decay.sum(0), sums, later)
 
 
 def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Array, "r c e"]:
     """The output of the rows of a chunk, of one head of `Sums`."""
-    spent = jnp.cumsum(made.decay, 0)
-    left = spent[:, None] - spent[None]
+    spent, left = jnp.cumsum(made.decay, 0), _left(rule, made, jnp.arange(len(made.decay)))
     logs = jnp.where(seen.pairs[..., None], left + made.scale[None], -jnp.inf)
     past = jnp.where(seen.before[:, None], sums.level[None] + spent, -jnp.inf)
     level = finite(leveled(rule.feature.floor, jnp.maximum(logs.max(1), past).max(-1)))
@@ -309,6 +307,13 @@ def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Arr
         numerator += floor[..., None] * (bare @ made.value + bare_past[:, None] * sums.values[None])[None]
         denominator += floor * (bare.sum(-1) + bare_past * sums.count)[None]
     return _finished(rule, numerator, denominator, level[None] + made.reading)
+
+
+def _left(rule: Rule, made: _Tokens, rows: Int[Array, " r"]) -> Float[Array, "r c #f"]:
+    """The log of what is left of each token's key at each of some rows."""
+    if rule.decay == Undecayed():
+        return jnp.zeros((len(rows), *made.decay.shape), made.decay.dtype)
+    return between(made.decay, rows)
 
 
 def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) -> Float[Array, "r c e"]:
