@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jattn import engines
 from jattn.engines import chunks, varying
 from jattn.engines.sums import Sums, added, finite, kept_low, leveled
-from jattn.numerics import between, divide, quotient, wide
+from jattn.numerics import between, divide, known, quotient, wide
 from jattn.part import Attended, Place, Side, part, scope
 from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.features import Feature
@@ -242,8 +242,15 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
 
     tokens = len(key.vector)
     if decay is None:
-        decay = jnp.zeros((tokens, groups, 1), kind)
+        decay = np.zeros((tokens, groups, 1))
+    if (held_logs := known(decay)) is not None and not (held_logs <= 0).all():
+        raise ValueError(
+            f"A decay is a factor of at most 1, whose log is at most 0, got logs up to {held_logs.max():.10g} of "
+            f"{type(rule.decay).__name__}; give minus what a token loses, in nats."
+        )
+    # what is only traced never grows, and keeps everything where it is no number
     decay = jnp.asarray(decay, kind)
+    decay = jnp.where(decay <= 0, decay, 0)
     decay = jnp.broadcast_to(decay, (tokens, *decay.shape)) if decay.ndim == 1 else decay
     decay = decay[..., None] if decay.ndim == 2 else decay
     if decay.shape[-1] not in (1, held.shape[-1]):

@@ -213,6 +213,7 @@ def attend(
     layout = Layout() if layout is None else layout
     checks.kinds(attention, layout, variables, rng)
     checks.arrays(query, key, value, layout)
+    checks.decays(attention, layout)
     batch = query.shape[:-3]
     if isinstance(state, Cache):
         cache.check_room(state, key.shape[-3])

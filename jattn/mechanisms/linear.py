@@ -178,7 +178,11 @@ def linear_attention(
     many. Features and decays that have arrays of their own go through `jattn.attend`, with
     `jattn.mechanisms.linear.LinearAttention` and its variables. Raises ValueError for shapes that do not fit.
     """
-    return serve(query, key, value, LinearAttention(feature, decay, order), layout, state)
+    attention, layout = LinearAttention(feature, decay, order), Layout() if layout is None else layout
+    checks.kinds(attention, layout, None, None)
+    # here, where numbers are known
+    checks.decays(attention, layout)
+    return serve(query, key, value, attention, layout, state)
 
 
 # as a whole: operation by operation, a call at a new shape would compile dozens of small programs

@@ -1,15 +1,20 @@
 """Linear attention as a call: the paper's sums, data of the call, decoding, refusals."""
 
+from functools import partial
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jattn
 from jattn.mechanisms import Layout
 from jattn.mechanisms.linear import LinearAttention, linear_attention
 from jattn.numerics import RAISED
-from jattn.part import Dims, Place, Side
-from jattn.parts.decays import Undecayed
+from jattn.part import Dims, Place, Side, part
+from jattn.parts.decays import Decay, Undecayed
+from jattn.parts.decays.gated import Gated
 from jattn.parts.decays.retention import Retention
 from jattn.parts.features.elu import Elu
 from jattn.parts.features.favor import Favor
@@ -125,6 +130,34 @@ def test_refusals():
         LinearAttention(order="full").state(Dims(4, 2, 2, 6, 5), jnp.float32, LinearAttention().own(None))
     with pytest.raises(ValueError, match="carries one sum for all rows, got segments"):
         linear_attention(*qkv(), order="full", layout=Layout(segments=np.zeros(TOKENS, int)))
+
+
+GATED = LinearAttention(decay=Gated())
+
+
+@part
+class Fixed(Decay):
+    """One factor for all heads, with a log that is known when a call is traced or not."""
+
+    log_factor: float = 0.1
+    kind: Literal["known", "traced"] = "known"
+
+    def log(self, own, key, place):
+        return (np if self.kind == "known" else jnp).full(len(place.head), self.log_factor)
+
+
+def test_decays_that_grow_are_refused_where_they_are_known_and_finite_where_not():
+    for log in (0.1, np.nan):
+        with pytest.raises(ValueError, match=f"whose log is at most 0, got logs up to {log} of Fixed; give minus"):
+            linear_attention(*qkv(), decay=Fixed(log))
+        kept = linear_attention(*qkv(), decay=Fixed(log, "traced"))
+        np.testing.assert_array_equal(kept.out, linear_attention(*qkv(), decay=Fixed(0.0)).out)
+        gates = np.full((*BATCH, TOKENS, 4, 6), -0.1, np.float32)
+        gates[1, 3] = log
+        layout = Layout(extra={"decay": {"log_gate": gates}})
+        for call in (partial(linear_attention, decay=Gated()), partial(jattn.attend, attention=GATED)):
+            with pytest.raises(ValueError, match=f"at most 1, got 'log_gate' from .* to {log}; take jax.nn.log_sig"):
+                call(*qkv(), layout=layout)
 
 
 FLOORLESS = {

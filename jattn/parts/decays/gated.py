@@ -33,6 +33,8 @@ class Gated(Decay):
     A `temperature` above 1 keeps gates near 1, so that a head forgets slowly at the start.
     """
 
+    logs = ("log_gate",)
+
     rank: int = 16
     temperature: float = 16.0
 
