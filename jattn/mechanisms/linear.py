@@ -176,7 +176,8 @@ def linear_attention(
     `layout` says which tokens are valid and what segments they belong to. Causal, `state` is of one size for any
     length, and the call that it is given to goes on behind the tokens of the call that it came from, one at a time or
     many. Features and decays that have arrays of their own go through `jattn.attend`, with
-    `jattn.mechanisms.linear.LinearAttention` and its variables. Raises ValueError for shapes that do not fit.
+    `jattn.mechanisms.linear.LinearAttention` and its variables; gates that are there already go in as data, as in
+    `Layout(extra={"decay": {"log_gate": ...}})` for `Gated`. Raises ValueError for shapes that do not fit.
     """
     attention, layout = LinearAttention(feature, decay, order), Layout() if layout is None else layout
     checks.kinds(attention, layout, None, None)
@@ -200,6 +201,13 @@ def serve(
     dims = Dims.of(query, key, value)
     variables = None if rng is None else attention.init(rng, dims)
     if state is None and getattr(attention, "order", "causal") == "causal":
-        one = attention.state(dims, query.dtype, attention.own(variables))
+        one = attention.state(dims, query.dtype, attention.own(variables), _one_token(layout, query.ndim - 3))
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*query.shape[:-3], *leaf.shape)), one)
     return attend(query, key, value, attention, variables=variables, layout=layout, state=state)
+
+
+def _one_token(layout: Layout | None, axes: int) -> dict:
+    """What the layout's extra holds of keys, for a single token of zeros without these batch axes."""
+    extra = layout.extra if layout is not None else {}
+    theirs = extra[1] if isinstance(extra, tuple) else extra
+    return jax.tree.map(lambda x: jnp.zeros((1, *x.shape[axes + 1 :]), x.dtype), theirs)

@@ -57,4 +57,9 @@ class Gated(Decay):
         return {"log_gate": log_gates(x, own["down"], own["up"], own["bias"], self.temperature)}
 
     def log(self, own: dict, key: Side, place: Place) -> Float[Array, "n h f"]:
+        if "log_gate" not in key.extra:
+            raise ValueError(
+                "Gated reads what attention.project(own, x) makes of the layer's input, or logs of gates 'log_gate', "
+                "got none; pass Layout(extra=...) of it, or use jattn.nn.MultiHead."
+            )
         return key.extra["log_gate"][:, jnp.asarray(place.head)]

@@ -99,6 +99,23 @@ def test_a_gate_that_closes_costs_later_tokens_no_digit(close):
         np.testing.assert_allclose(slope, each, atol=1e-5)
 
 
+def test_gates_go_into_a_plain_call_as_data():
+    extra = ATTENTION.project(ATTENTION.own(VARIABLES), jnp.asarray(X))
+    want, found, state = ours(VARIABLES, X), [], None
+    for first, last in ((0, 9), (9, TOKENS)):
+        # with a batch axis
+        data = (x[None, first:last] for x in (QUERY, KEY, VALUE))
+        layout = jattn.Layout(extra=jax.tree.map(lambda x: x[None, first:last], extra))  # noqa: B023
+        more = jattn.linear_attention(*data, Identity(), Gated(), layout=layout, state=state)
+        state = more.state
+        found.append(more.out[0])
+    np.testing.assert_allclose(np.concatenate(found), want, atol=1e-6)
+    with pytest.raises(ValueError, match="Gated reads what attention.project.own, x. makes .* got none; pass Layout"):
+        jattn.linear_attention(QUERY, KEY, VALUE, Identity(), Gated())
+    with pytest.raises(ValueError, match="Gated reads what attention.project.own, x. makes .* got none; pass Layout"):
+        jattn.attend(QUERY, KEY, VALUE, ATTENTION, variables=VARIABLES)
+
+
 def test_gates_of_a_high_temperature_keep_everything():
     kept = jattn.LinearAttention(feature=Identity())
     slow = jattn.LinearAttention(feature=Identity(), decay=Gated(rank=2, temperature=1e9))
