@@ -217,6 +217,11 @@ def _begun(
     size = min(block or chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
     cut = chunks.cut(query, key, value, size)
     state = first if state is None else state
+    if state.sums.total.shape != first.sums.total.shape:
+        raise ValueError(
+            f"Sums of earlier tokens have the heads, width of values and features {first.sums.total.shape} of this "
+            f"call, got a state of {state.sums.total.shape}; go on with the features and sizes that it began with."
+        )
     if size > 1:
         # less than the last place of sums that only few chunks are added to
         state = state._replace(sums=state.sums._replace(low=None))

@@ -69,11 +69,7 @@ class LinearAttention(Mechanism):
         return "order causal" if self.order == "full" else None
 
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Held:
-        if self.order == "full":
-            raise ValueError(
-                "What decoding carries serves rows that see the keys up to their own, got order='full'; decode with "
-                "order='causal'."
-            )
+        self._refuse_full()
         made = {}
         if dims.model_width is not None:
             made = self.project(own, jnp.zeros((1, dims.model_width), dtype))
@@ -87,6 +83,8 @@ class LinearAttention(Mechanism):
                 f"Linear attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
                 f"context_axis=None."
             )
+        if state is not None:
+            self._refuse_full()
         if state is not None and state.recent is not None:
             return self._goes_on(own, split, layout, state)
         held = 0 if state is None else state.length
@@ -116,6 +114,13 @@ class LinearAttention(Mechanism):
         keys, _ = prefix.absorb(self._rule(), own, query, ended, value, place, state.keys)
         found = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, filled, new), found)
         return found._replace(state=Held(state.length + new, keys, kept))
+
+    def _refuse_full(self) -> None:
+        if self.order == "full":
+            raise ValueError(
+                "What decoding carries serves rows that see the keys up to their own, got order='full'; decode with "
+                "order='causal'."
+            )
 
     def _rule(self) -> prefix.Rule:
         return prefix.Rule(self.feature, self.decay, self.order)

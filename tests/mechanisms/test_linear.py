@@ -130,6 +130,12 @@ def test_refusals():
         LinearAttention(order="full").state(Dims(4, 2, 2, 6, 5), jnp.float32, LinearAttention().own(None))
     with pytest.raises(ValueError, match="carries one sum for all rows, got segments"):
         linear_attention(*qkv(), order="full", layout=Layout(segments=np.zeros(TOKENS, int)))
+    state = linear_attention(*qkv()).state
+    with pytest.raises(ValueError, match="got order='full'; decode with order='causal'"):
+        linear_attention(*qkv(), order="full", state=state)
+    query, key, value = qkv()
+    with pytest.raises(ValueError, match=r"features .2, 4, 6. of this call, got a state of .2, 5, 6.; go on with"):
+        linear_attention(query, key, value[..., :4], state=state)
 
 
 GATED = LinearAttention(decay=Gated())

@@ -4,6 +4,8 @@ Source: Yang, Wang, Shen, Panda, Kim, "Gated Linear Attention Transformers with 
 arXiv:2312.06635, section 4 (alpha = sigmoid(x W1 W2 + b)^(1/16), W1 of rank 16).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -41,8 +43,10 @@ class Gated(Decay):
     def __post_init__(self):
         if self.rank < 1:
             raise ValueError(f"Gated.rank must be at least 1, got {self.rank}; the paper's is 16.")
-        if not self.temperature > 0:
-            raise ValueError(f"Gated.temperature must be above 0, got {self.temperature}; the paper's is 16.")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(
+                f"Gated.temperature must be above 0 and finite, got {self.temperature}; the paper's is 16."
+            )
 
     def params(self, rng: Array, dims: Dims) -> dict:
         down, up = jax.random.split(rng)

@@ -47,8 +47,10 @@ class Favor(Feature):
                 f"Favor.kernel must be 'positive' or 'hyperbolic', got {self.kernel!r}; sines and cosines are "
                 f"Trigonometric()."
             )
-        if self.floor < 0:
-            raise ValueError(f"Favor.floor must be at least 0, got {self.floor}; 0 adds nothing, the paper adds 1e-6.")
+        if not 0 <= self.floor < math.inf:
+            raise ValueError(
+                f"Favor.floor must be at least 0 and finite, got {self.floor}; 0 adds nothing, the paper adds 1e-6."
+            )
 
     def map(self, own: dict, side: Side, role: Role, place: Place) -> Mapped:
         vector, half = scaled(side.vector)

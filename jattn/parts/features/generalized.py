@@ -53,8 +53,10 @@ class Generalized(Feature):
             raise ValueError(
                 f"Generalized.scale must be 'none' or 'softmax', got {self.scale!r}; leave it out for none."
             )
-        if self.epsilon < 0:
-            raise ValueError(f"Generalized.epsilon must be at least 0, got {self.epsilon}; the paper adds 1e-3.")
+        if not 0 <= self.epsilon < math.inf:
+            raise ValueError(
+                f"Generalized.epsilon must be at least 0 and finite, got {self.epsilon}; the paper adds 1e-3."
+            )
 
     def map(self, own: dict, side: Side, role: Role, place: Place) -> Mapped:
         x = side.vector

@@ -49,9 +49,10 @@ class LogNormal(Feature):
     def __post_init__(self):
         for name in ("query_deviation", "key_deviation"):
             given = getattr(self, name)
-            if not given > 0:
+            if not 0 < given < math.inf:
                 raise ValueError(
-                    f"LogNormal.{name} must be above 0, got {given}; normalized queries and keys have deviation 1."
+                    f"LogNormal.{name} must be above 0 and finite, got {given}; normalized queries and keys "
+                    f"have deviation 1."
                 )
         if not 0 <= self.momentum <= 1:
             raise ValueError(

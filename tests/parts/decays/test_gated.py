@@ -142,5 +142,6 @@ def test_features_of_another_number_are_refused():
 def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
         Gated(rank=0)
-    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
-        Gated(temperature=0.0)
+    for temperature in (0.0, np.inf):
+        with pytest.raises(ValueError, match=f"temperature must be above 0 and finite, got {temperature}"):
+            Gated(temperature=temperature)

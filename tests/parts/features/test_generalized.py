@@ -62,5 +62,6 @@ def test_refusals():
         Generalized("softplus")
     with pytest.raises(ValueError, match="scale must be 'none' or 'softmax', got 'half'"):
         Generalized(scale="half")
-    with pytest.raises(ValueError, match="epsilon must be at least 0, got -0.1"):
-        Generalized(epsilon=-0.1)
+    for epsilon in (-0.1, math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"epsilon must be at least 0 and finite, got {epsilon}"):
+            Generalized(epsilon=epsilon)
