@@ -1,4 +1,4 @@
-"""Divide, log and sum that survive empty rows and long sequences, look-ups of offsets, and which numbers are known."""
+"""Divide, exp, log and sum that survive empty rows and long lines, look-ups of offsets, and which numbers are known."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +31,44 @@ def divide(numerator: Float[Array, "..."], denominator: Float[Array, "..."]) -> 
     return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), 0)
 
 
+@jax.custom_jvp
+def quotient(numerator: Float[Array, "..."], denominator: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`divide` where numerator and denominator may both be tiny: its gradient is finite then too.
+
+    A denominator that is not 36 binary digits above the smallest normal number is differentiated as if it were.
+    """
+    return divide(numerator, denominator)
+
+
+@quotient.defjvp
+def _quotient_jvp(primals, tangents):
+    denominator, nonzero = primals[1], primals[1] != 0
+    found = quotient(*primals)
+    # by the rule of quotients the gradient would be divided by a square, which underflows long before its root does;
+    # and what one divides by must leave the sums over rows room below the largest number
+    least = jnp.finfo(denominator.dtype).tiny * 2.0**36
+    far = jnp.where(jnp.abs(denominator) < least, jnp.where(denominator < 0, -least, least), denominator)
+    inverse = jnp.where(nonzero, 1 / far, 0)
+    return found, tangents[0] * inverse - found * (tangents[1] * inverse)
+
+
+# what exponentials of at most 1 are multiplied by, a power of two: nothing is rounded
+RAISED = 2.0**16
+
+
+@jax.custom_jvp
+def raised_exp(logs: Float[Array, "..."]) -> Float[Array, "..."]:
+    """exp(logs) times `RAISED`, which keeps products of two such numbers, and their gradients, away from underflow."""
+    return RAISED * jnp.exp(logs)
+
+
+@raised_exp.defjvp
+def _raised_exp_jvp(primals, tangents):
+    # by the factor itself, what comes back would be multiplied first, and overflow where the exponential is 0
+    found = raised_exp(*primals)
+    return found, found * tangents[0]
+
+
 def log(mass: Float[Array, "..."]) -> Float[Array, "..."]:
     """The natural log, and -inf where the mass is 0, with a gradient of 0 there; of no number, none."""
     nothing = mass <= 0
@@ -59,6 +97,19 @@ def running_sum(terms: Float[Array, "n ..."]) -> tuple[Float[Array, "n ..."], Fl
     high = jnp.cumsum(terms, axis=0)
     exact, rest = lax.associative_scan(_add_pairs, lax.stop_gradient((terms, jnp.zeros_like(terms))), axis=0)
     return high, lax.stop_gradient((exact - high) + rest)
+
+
+def between(terms: Float[Array, "n ..."], rows: Int[Array, " r"]) -> Float[Array, "r n ..."]:
+    """The sum of the terms behind each one, up to the row's own: what lies between the two, 0 where nothing does.
+
+    No other term has part in it. Differences of running sums lose digits to a large term in front of both, and behind
+    -inf they are NaN.
+    """
+    upto = jnp.arange(len(terms))[None] <= rows[:, None]
+    counted = jnp.where(upto.reshape(*upto.shape, *[1] * (terms.ndim - 1)), terms[None], 0)
+    # each one and all behind it, then without itself: to take it off again would be such a difference
+    later = lax.cumsum(counted, 1, reverse=True)
+    return jnp.concatenate([later[:, 1:], jnp.zeros_like(later[:, :1])], 1)
 
 
 def _add_pairs(a, b):

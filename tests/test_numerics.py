@@ -5,7 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattn.numerics import by_offset, divide, known, length, log, running_sum, toeplitz, wide, x_log_x
+from jattn.numerics import (
+    RAISED,
+    between,
+    by_offset,
+    divide,
+    known,
+    length,
+    log,
+    quotient,
+    raised_exp,
+    running_sum,
+    toeplitz,
+    wide,
+    x_log_x,
+)
 
 
 def test_divide_by_nothing_is_nothing_with_a_finite_gradient():
@@ -13,6 +27,24 @@ def test_divide_by_nothing_is_nothing_with_a_finite_gradient():
     np.testing.assert_array_equal(divide(x, y), [1.5, 0, 0])
     for gradient in jax.grad(lambda x, y: divide(x, y).sum(), (0, 1))(x, y):
         assert np.isfinite(gradient).all()
+
+
+def test_a_quotient_of_tiny_numbers_has_the_gradient_of_the_ratio():
+    x, y = jnp.array([3e-25, -2e-25, 0.0, 1e-37]), jnp.array([1e-25, 4e-25, 0.0, -1e-37])
+    np.testing.assert_allclose(quotient(x, y), [3, -0.5, 0, -1], rtol=1e-6)
+    by_x, by_y = jax.grad(lambda x, y: quotient(x, y).sum(), (0, 1))(x, y)
+    np.testing.assert_allclose(by_x[:3], [1e25, 2.5e24, 0], rtol=1e-6)
+    np.testing.assert_allclose(by_y[:3], [-3e25, 1.25e24, 0], rtol=1e-6)
+    # too near the smallest number, of the right sign and with room left to be summed
+    assert -1e28 < by_x[3] < -1e26
+
+
+def test_an_exponential_of_zero_has_no_gradient_however_large_what_comes_back():
+    logs = jnp.array([-2.0, -1000.0])
+    found, pull = jax.vjp(raised_exp, logs)
+    np.testing.assert_allclose(found, [RAISED * np.exp(-2), 0], rtol=1e-6)
+    (slope,) = pull(jnp.array([1.0, 3e38]))
+    np.testing.assert_allclose(slope, found, rtol=1e-6)
 
 
 def test_log_of_nothing_is_minus_infinity_without_a_gradient():
@@ -119,6 +151,14 @@ def test_a_vector_of_zeros_has_no_length_and_a_gradient_of_zeros():
 def test_of_no_number_there_is_no_log():
     for function in (log, x_log_x):
         assert np.isnan(function(jnp.float32(np.nan)))
+
+
+def test_what_lies_between_two_is_the_sum_of_it_alone():
+    terms = np.array([-1e30, -1.0, -np.inf, -0.25, -2.0], np.float32)
+    want = [[terms[j + 1 : i + 1].sum() for j in range(5)] for i in (0, 1, 4)]
+    for shape in ((5,), (5, 1, 1)):
+        found = between(jnp.asarray(terms.reshape(shape)), jnp.array([0, 1, 4]))
+        np.testing.assert_array_equal(np.reshape(found, (3, 5)), want)
 
 
 def test_what_is_traced_is_not_known():

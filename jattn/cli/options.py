@@ -16,6 +16,9 @@ from jattn.parts.features import Feature
 
 Given = dict[str, list[str]]
 
+# what belongs to the tokens of a model, and stays where another attention is chosen by name
+PLACED = ("position", "context_axis")
+
 
 class Field(typing.NamedTuple):
     """One option: its name on the command line, its type, its value now, and the slot that it chooses from, if any.
@@ -60,6 +63,8 @@ def build(held: Any, found: Given, path: str = "") -> Any:
         value = field.value
         if field.name in found:
             value = _chosen(field, found[field.name]) if field.slot else typed(field, found[field.name])
+            if field.slot is Mechanism:
+                value = _placed(value, field.value)
         if isinstance(value, tuple):
             value = tuple(_deeper(member, found, f"{field.name}.{number}") for number, member in enumerate(value))
         value = _deeper(value, found, field.name)
@@ -233,6 +238,13 @@ def _chosen(field: Field, words: Sequence[str]) -> Any:
         return combined(field.slot, " ".join(words))
     names = [name for word in words for name in word.split(",") if name]
     return () if names == ["none"] else tuple(catalogue.find(field.slot, name)() for name in names)
+
+
+def _placed(chosen: Mechanism, before: Any) -> Mechanism:
+    """An attention chosen by name, with the positions and the axis of that in whose place it comes."""
+    ours, theirs = (typing.get_type_hints(type(each)) for each in (chosen, before))
+    shared = (name for name in PLACED if name in ours and ours[name] == theirs.get(name))
+    return dataclasses.replace(chosen, **{name: getattr(before, name) for name in shared})
 
 
 def combined(slot: type, text: str) -> Any:

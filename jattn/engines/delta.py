@@ -83,6 +83,11 @@ def attend(
     ValueError where heads do not divide, and where `beta` is not there.
     """
     first, tokens = start(rule, own, query, key, value, place), max(len(query.vector), len(key.vector), 1)
+    if state is not None and state.total.shape != first.total.shape:
+        raise ValueError(
+            f"What earlier tokens left has the heads, width of values and features {first.total.shape} of this call, "
+            f"got a state of {state.total.shape}; go on with the features and sizes that it began with."
+        )
     cut = chunks.cut(query, key, value, min(chunk or CHUNK, tokens))
     state = varying.alike(first if state is None else state, (own, cut, place))
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jattn import engines
 from jattn.engines import chunks, varying
 from jattn.engines.sums import Sums, added, finite, kept_low, leveled
-from jattn.numerics import divide, wide
+from jattn.numerics import between, divide, known, quotient, wide
 from jattn.part import Attended, Place, Side, part, scope
 from jattn.parts.decays import Decay, Undecayed
 from jattn.parts.features import Feature
@@ -181,8 +181,7 @@ def _weighed(
         seen = seen & (run[rows, None] == run[None])
 
     def one(made: _Tokens):
-        spent, asked = jnp.cumsum(made.decay, 0), made.query[:, rows]
-        left = spent[rows, None] - spent[None]
+        asked, left = made.query[:, rows], _left(rule, made, numbers[rows])
         logs = jnp.where(seen[..., None], left + made.scale[None], -jnp.inf)
         level = finite(logs.max((1, 2)))
         near = jnp.exp(logs - level[:, None, None])
@@ -197,7 +196,7 @@ def _weighed(
         if rule.feature.floor:
             found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
         if rule.feature.normalized:
-            return divide(found, found.sum(-1, keepdims=True))
+            return _ratio(rule, found, found.sum(-1, keepdims=True))
         return found * jnp.exp(level[None] + made.reading[:, rows])[..., None]
 
     made = _mapped(rule, own, place, query, key, value)
@@ -218,6 +217,11 @@ def _begun(
     size = min(block or chunk or (CHUNK if first.sums.level.shape[-1] == 1 else FINE_CHUNK), tokens)
     cut = chunks.cut(query, key, value, size)
     state = first if state is None else state
+    if state.sums.total.shape != first.sums.total.shape:
+        raise ValueError(
+            f"Sums of earlier tokens have the heads, width of values and features {first.sums.total.shape} of this "
+            f"call, got a state of {state.sums.total.shape}; go on with the features and sizes that it began with."
+        )
     if size > 1:
         # less than the last place of sums that only few chunks are added to
         state = state._replace(sums=state.sums._replace(low=None))
@@ -243,8 +247,15 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
 
     tokens = len(key.vector)
     if decay is None:
-        decay = jnp.zeros((tokens, groups, 1), kind)
+        decay = np.zeros((tokens, groups, 1))
+    if (held_logs := known(decay)) is not None and not (held_logs <= 0).all():
+        raise ValueError(
+            f"A decay is a factor of at most 1, whose log is at most 0, got logs up to {held_logs.max():.10g} of "
+            f"{type(rule.decay).__name__}; give minus what a token loses, in nats."
+        )
+    # what is only traced never grows, and keeps everything where it is no number
     decay = jnp.asarray(decay, kind)
+    decay = jnp.where(decay <= 0, decay, 0)
     decay = jnp.broadcast_to(decay, (tokens, *decay.shape)) if decay.ndim == 1 else decay
     decay = decay[..., None] if decay.ndim == 2 else decay
     if decay.shape[-1] not in (1, held.shape[-1]):
@@ -276,21 +287,20 @@ def _after(rule: Rule, state: State, seen: chunks.Seen, made: _Tokens, key: Side
 
 
 def _absorbed(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Sums:
-    spent = jnp.cumsum(made.decay, 0)
-    left = spent[-1:] - spent
+    last = len(made.decay) - 1
+    left = _left(rule, made, jnp.arange(last, last + 1))[0]
     gained = jnp.where(seen.after[:, None], left + made.scale, -jnp.inf)
     level = leveled(rule.feature.floor, gained.max(0))
     key = made.key * jnp.exp(gained - finite(level)[None])
     bare = jnp.where(seen.after, jnp.exp(left[:, 0]), 0)
     # in this orientation, since a product by the transpose of keys takes twice as long on CPU
     later = Sums(level, made.value.T @ key, key.sum(0), bare @ made.value, bare.sum(), None)
-    return added(rule.feature.floor, seen.before[-1], spent[-1], sums, later)
+    return added(rule.feature.floor, seen.before[-1], made.decay.sum(0), sums, later)
 
 
 def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Array, "r c e"]:
     """The output of the rows of a chunk, of one head of `Sums`."""
-    spent = jnp.cumsum(made.decay, 0)
-    left = spent[:, None] - spent[None]
+    spent, left = jnp.cumsum(made.decay, 0), _left(rule, made, jnp.arange(len(made.decay)))
     logs = jnp.where(seen.pairs[..., None], left + made.scale[None], -jnp.inf)
     past = jnp.where(seen.before[:, None], sums.level[None] + spent, -jnp.inf)
     level = finite(leveled(rule.feature.floor, jnp.maximum(logs.max(1), past).max(-1)))
@@ -311,7 +321,21 @@ def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Arr
     return _finished(rule, numerator, denominator, level[None] + made.reading)
 
 
+def _left(rule: Rule, made: _Tokens, rows: Int[Array, " r"]) -> Float[Array, "r c #f"]:
+    """The log of what is left of each token's key at each of some rows."""
+    if rule.decay == Undecayed():
+        return jnp.zeros((len(rows), *made.decay.shape), made.decay.dtype)
+    return between(made.decay, rows)
+
+
 def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) -> Float[Array, "r c e"]:
     if rule.feature.normalized:
-        return divide(numerator, denominator[..., None])
+        return _ratio(rule, numerator, denominator[..., None])
     return numerator * jnp.exp(level)[..., None]
+
+
+def _ratio(rule: Rule, numerator: Array, denominator: Array) -> Array:
+    # beside a floor that is not tiny no denominator has a square that underflows
+    if rule.feature.floor**4 > jnp.finfo(denominator.dtype).tiny:
+        return divide(numerator, denominator)
+    return quotient(numerator, denominator)

@@ -219,6 +219,7 @@ def attend(
     layout = Layout() if layout is None else layout
     checks.kinds(attention, layout, variables, rng)
     checks.arrays(query, key, value, layout)
+    checks.decays(attention, layout)
     batch = query.shape[:-3]
     if isinstance(state, Kept) and isinstance(attention, Attention):
         checks.held(state, key, value)

@@ -15,8 +15,9 @@ from jaxtyping import Array
 
 from jattn.mechanisms import Layout, Mechanism, shapes
 from jattn.numerics import known
-from jattn.part import Dims, Part, Place, Rng, Side, Span, path_of
+from jattn.part import Dims, Part, Place, Rng, Side, Span, path_of, scope
 from jattn.parts.caches import Cache, Kept
+from jattn.parts.decays import Decay
 from jattn.parts.masks import Mask
 from jattn.parts.scores import Score
 
@@ -136,6 +137,23 @@ def _shapes(held: Part, dims: Dims) -> dict[str, tuple[int, ...]] | None:
     except ValueError:
         return None
     return {name: leaf.shape for name, leaf in made.items()}
+
+
+def decays(attention: Mechanism, layout: Layout) -> None:
+    """Refuses logs of decays, given as data, that are known to be above 0 or no numbers."""
+    decay = getattr(attention, "decay", None)
+    # what is padded may be anything
+    if not isinstance(decay, Decay) or layout.valid is not None:
+        return
+    theirs = scope(layout.extra[1] if isinstance(layout.extra, tuple) else layout.extra, "decay")
+    for name in set(decay.logs) & set(theirs):
+        # on the device: an array of all gates is large
+        low, high = (known(jnp.asarray(found(theirs[name], initial=0))) for found in (jnp.min, jnp.max))
+        if high is not None and not high <= 0:
+            raise ValueError(
+                f"{type(decay).__name__} reads logs of factors of at most 1, got {name!r} from {low:g} to "
+                f"{high:g}; take jax.nn.log_sigmoid."
+            )
 
 
 def pairs(layout: Layout, sizes: tuple[int, int, int]) -> None:

@@ -69,11 +69,7 @@ class LinearAttention(Mechanism):
         return "order causal" if self.order == "full" else None
 
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Held:
-        if self.order == "full":
-            raise ValueError(
-                "What decoding carries serves rows that see the keys up to their own, got order='full'; decode with "
-                "order='causal'."
-            )
+        self._refuse_full()
         made = {}
         if dims.model_width is not None:
             made = self.project(own, jnp.zeros((1, dims.model_width), dtype))
@@ -87,6 +83,8 @@ class LinearAttention(Mechanism):
                 f"Linear attention over the axis {self.context_axis!r} keeps no decoding state, got one; decode with "
                 f"context_axis=None."
             )
+        if state is not None:
+            self._refuse_full()
         if state is not None and state.recent is not None:
             return self._goes_on(own, split, layout, state)
         held = 0 if state is None else state.length
@@ -116,6 +114,13 @@ class LinearAttention(Mechanism):
         keys, _ = prefix.absorb(self._rule(), own, query, ended, value, place, state.keys)
         found = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, filled, new), found)
         return found._replace(state=Held(state.length + new, keys, kept))
+
+    def _refuse_full(self) -> None:
+        if self.order == "full":
+            raise ValueError(
+                "What decoding carries serves rows that see the keys up to their own, got order='full'; decode with "
+                "order='causal'."
+            )
 
     def _rule(self) -> prefix.Rule:
         return prefix.Rule(self.feature, self.decay, self.order)
@@ -176,9 +181,14 @@ def linear_attention(
     `layout` says which tokens are valid and what segments they belong to. Causal, `state` is of one size for any
     length, and the call that it is given to goes on behind the tokens of the call that it came from, one at a time or
     many. Features and decays that have arrays of their own go through `jattn.attend`, with
-    `jattn.mechanisms.linear.LinearAttention` and its variables. Raises ValueError for shapes that do not fit.
+    `jattn.mechanisms.linear.LinearAttention` and its variables; gates that are there already go in as data, as in
+    `Layout(extra={"decay": {"log_gate": ...}})` for `Gated`. Raises ValueError for shapes that do not fit.
     """
-    return serve(query, key, value, LinearAttention(feature, decay, order), layout, state)
+    attention, layout = LinearAttention(feature, decay, order), Layout() if layout is None else layout
+    checks.kinds(attention, layout, None, None)
+    # here, where numbers are known
+    checks.decays(attention, layout)
+    return serve(query, key, value, attention, layout, state)
 
 
 # as a whole: operation by operation, a call at a new shape would compile dozens of small programs
@@ -196,6 +206,13 @@ def serve(
     dims = Dims.of(query, key, value)
     variables = None if rng is None else attention.init(rng, dims)
     if state is None and getattr(attention, "order", "causal") == "causal":
-        one = attention.state(dims, query.dtype, attention.own(variables))
+        one = attention.state(dims, query.dtype, attention.own(variables), _one_token(layout, query.ndim - 3))
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*query.shape[:-3], *leaf.shape)), one)
     return attend(query, key, value, attention, variables=variables, layout=layout, state=state)
+
+
+def _one_token(layout: Layout | None, axes: int) -> dict:
+    """What the layout's extra holds of keys, for a single token of zeros without these batch axes."""
+    extra = layout.extra if layout is not None else {}
+    theirs = extra[1] if isinstance(extra, tuple) else extra
+    return jax.tree.map(lambda x: jnp.zeros((1, *x.shape[axes + 1 :]), x.dtype), theirs)

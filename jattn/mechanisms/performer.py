@@ -6,9 +6,11 @@ Departs: padded keys are in neither sum, where the released code takes a bias an
 
 from typing import Literal
 
+import jax
+import numpy as np
 from jaxtyping import Array, Float
 
-from jattn.mechanisms import Layout
+from jattn.mechanisms import Layout, checks
 from jattn.mechanisms.linear import Held, LinearAttention, serve
 from jattn.part import Attended
 from jattn.parts.features import Feature
@@ -30,6 +32,8 @@ def performer_attention(
 
     The same `rng` draws the same features: a call that goes on from the `state` of another, as in
     `jattn.linear_attention`, is given the same one. A model keeps what it has drawn, as arrays of
-    `jattn.LinearAttention(feature)`. Raises ValueError for shapes that do not fit.
+    `jattn.LinearAttention(feature)`. Raises ValueError for shapes that do not fit, TypeError for what is no key.
     """
+    if not isinstance(rng, jax.Array | np.ndarray):
+        raise TypeError(f"Features are drawn from a key, got {checks.kind(rng)}; make one, as in jax.random.key(0).")
     return serve(query, key, value, LinearAttention(feature, order=order), layout, state, rng)

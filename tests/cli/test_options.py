@@ -11,8 +11,10 @@ from jattn.cli import options
 from jattn.layers.heads.mega import Mega
 from jattn.mechanisms import Mechanism
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.delta import DeltaAttention
 from jattn.mechanisms.linear import LinearAttention
 from jattn.mechanisms.recurrence import Recurrence
+from jattn.mechanisms.short_convolution import ShortConvolution
 from jattn.models.decoder import DecoderConfig
 from jattn.parts.features.favor import Favor
 from jattn.parts.features.projections import Projection
@@ -20,6 +22,8 @@ from jattn.parts.masks import Both, Mask, Other
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
 from jattn.parts.normalizers.squared_relu import SquaredRelu
+from jattn.parts.positions import Unturned
+from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores.forgetting import Forgetting
 from jattn.parts.scores.t5_bias import T5Bias
 from jattn.parts.transitions.damped_ema import DampedEma
@@ -82,12 +86,30 @@ def test_several_scores_and_their_fields_by_number():
 def test_linear_attention_goes_by_the_name_of_its_features():
     words = "--attention favor --attention.feature.projection.redraw 3"
     held = options.build(DecoderConfig(), options.given(words.split()))
-    assert held.attention == LinearAttention(Favor(Projection(redraw=3)))
+    assert held.attention == LinearAttention(Favor(Projection(redraw=3)), position=Rotary())
     assert options.combined(Mechanism, "elu") == LinearAttention()
     with pytest.raises(ValueError, match="No part of mechanisms is called 'favr'; the nearest is favor"):
         options.combined(Mechanism, "favr")
     page = " ".join(options.page("train", "", (held,)).split())
     assert re.search("one of attention, .*linear_attention, .*elu, favor, ", page)
+
+
+def test_another_attention_keeps_positions_and_axis_and_nothing_else():
+    @dataclasses.dataclass(frozen=True)
+    class Any:
+        attention: Mechanism = Attention(mask=Causal(), position=Rotary(base=9.0), context_axis="context")
+
+    def read(words):
+        return options.build(Any(), options.given(words.split())).attention
+
+    placed = {"position": Rotary(base=9.0), "context_axis": "context"}
+    assert read("--attention elu") == LinearAttention(**placed)
+    assert read("--attention attention") == Attention(**placed)
+    # one without an axis, and one without either
+    assert read("--attention delta_attention") == DeltaAttention(position=Rotary(base=9.0))
+    assert read("--attention short_convolution") == ShortConvolution()
+    assert read("--attention elu --attention.position unturned").position == Unturned()
+    assert read("--attention elu --attention.position.base 5").position == Rotary(base=5.0)
 
 
 def test_masks_combine_by_an_expression():

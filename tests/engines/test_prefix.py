@@ -67,6 +67,17 @@ class Fine(Decay):
         return -20 * jax.nn.softplus(key.extra["fine"])
 
 
+@part
+class Resets(Decay):
+    """Keeps nothing from before some tokens, and from token to token a fixed share."""
+
+    begins: tuple[int, ...] = (-1,)
+
+    def log(self, own, key, place):
+        kept = jnp.where(jnp.isin(key.index, jnp.asarray(self.begins)), -jnp.inf, -0.1)
+        return jnp.broadcast_to(kept[:, None], (len(kept), len(place.head)))
+
+
 class Case(NamedTuple):
     """A rule, how many queries, keys, key heads and value heads it is tried with, and what tokens belong to."""
 
@@ -282,6 +293,34 @@ def test_gradients_of_state_decay_and_features_are_differences(float64):  # noqa
         ]
         # the bend of a sum of some hundred terms, at steps of 1e-6
         np.testing.assert_allclose((slope * along).sum(), (ends[0] - ends[1]) / 2e-6, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("feature", [Exponential(floor=0.1), Exponential()], ids=["floor", "no floor"])
+def test_a_decay_of_zero_begins_anew_as_a_segment_does(feature, float64):  # noqa: F811
+    segments = runs(TOKENS)
+    begins = tuple(int(n) for n in np.flatnonzero(np.diff(segments, prepend=-1)))
+    parted = Case(Rule(feature, Resets()), segments=segments)
+    reset = Case(Rule(feature, Resets(begins)))
+    data = drawn(parted)
+    weights = np.random.default_rng(5).normal(size=(TOKENS, HEADS, VALUE_WIDTH))
+
+    @jax.jit
+    def slopes(data):
+        forms = (parted, chunked), (reset, chunked), (reset, one_by_one)
+
+        def loss(data, case, form):
+            found = form(case, data)
+            out = (found[0] if form is chunked else found).out
+            return (out * weights).sum(), out
+
+        return [
+            jax.value_and_grad(functools.partial(loss, case=case, form=form), has_aux=True)(data)
+            for case, form in forms
+        ]
+
+    want, *others = slopes(data)
+    for found in others:
+        assert_close(want, found, 1e-12)
 
 
 SHOUT = Case(Rule(Exponential(floor=0.1), Gated()))

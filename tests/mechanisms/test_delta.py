@@ -139,3 +139,7 @@ def test_refusals():
         delta_attention(*vectors, np.full_like(beta, np.nan))
     with pytest.raises(ValueError, match="no pairs for a bias to act on, got one"):
         delta_attention(*vectors, beta, layout=Layout(bias=jnp.ones((1, 1, 1))))
+    query, key, value = vectors
+    state = delta_attention(query, key, value[..., :2], beta).state
+    with pytest.raises(ValueError, match=r"of this call, got a state of .*, 2, .*; go on with the features"):
+        delta_attention(*vectors, beta, state=state)

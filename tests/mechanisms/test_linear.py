@@ -1,16 +1,27 @@
 """Linear attention as a call: the paper's sums, data of the call, decoding, refusals."""
 
+from functools import partial
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jattn
 from jattn.mechanisms import Layout
 from jattn.mechanisms.linear import LinearAttention, linear_attention
-from jattn.part import Dims
-from jattn.parts.decays import Undecayed
+from jattn.numerics import RAISED
+from jattn.part import Dims, Place, Side, part
+from jattn.parts.decays import Decay, Undecayed
+from jattn.parts.decays.gated import Gated
 from jattn.parts.decays.retention import Retention
 from jattn.parts.features.elu import Elu
+from jattn.parts.features.favor import Favor
+from jattn.parts.features.generalized import Generalized
+from jattn.parts.features.hedgehog import Hedgehog
+from jattn.parts.features.log_normal import LogNormal
+from jattn.parts.features.projections import Projection
 from jattn.parts.positions.rotary import Rotary
 from tests.support import compiled_attend as attend
 from tests.support import largest_intermediate
@@ -119,3 +130,87 @@ def test_refusals():
         LinearAttention(order="full").state(Dims(4, 2, 2, 6, 5), jnp.float32, LinearAttention().own(None))
     with pytest.raises(ValueError, match="carries one sum for all rows, got segments"):
         linear_attention(*qkv(), order="full", layout=Layout(segments=np.zeros(TOKENS, int)))
+    state = linear_attention(*qkv()).state
+    with pytest.raises(ValueError, match="got order='full'; decode with order='causal'"):
+        linear_attention(*qkv(), order="full", state=state)
+    query, key, value = qkv()
+    with pytest.raises(ValueError, match=r"features .2, 4, 6. of this call, got a state of .2, 5, 6.; go on with"):
+        linear_attention(query, key, value[..., :4], state=state)
+
+
+GATED = LinearAttention(decay=Gated())
+
+
+@part
+class Fixed(Decay):
+    """One factor for all heads, with a log that is known when a call is traced or not."""
+
+    log_factor: float = 0.1
+    kind: Literal["known", "traced"] = "known"
+
+    def log(self, own, key, place):
+        return (np if self.kind == "known" else jnp).full(len(place.head), self.log_factor)
+
+
+def test_decays_that_grow_are_refused_where_they_are_known_and_finite_where_not():
+    for log in (0.1, np.nan):
+        with pytest.raises(ValueError, match=f"whose log is at most 0, got logs up to {log} of Fixed; give minus"):
+            linear_attention(*qkv(), decay=Fixed(log))
+        kept = linear_attention(*qkv(), decay=Fixed(log, "traced"))
+        np.testing.assert_array_equal(kept.out, linear_attention(*qkv(), decay=Fixed(0.0)).out)
+        gates = np.full((*BATCH, TOKENS, 4, 6), -0.1, np.float32)
+        gates[1, 3] = log
+        layout = Layout(extra={"decay": {"log_gate": gates}})
+        for call in (partial(linear_attention, decay=Gated()), partial(jattn.attend, attention=GATED)):
+            with pytest.raises(ValueError, match=f"at most 1, got 'log_gate' from .* to {log}; take jax.nn.log_sig"):
+                call(*qkv(), layout=layout)
+
+
+FLOORLESS = {
+    "favor": Favor(Projection(32), floor=0.0),
+    "log_normal": LogNormal(),
+    "hedgehog": Hedgehog("exponential"),
+    "generalized": Generalized("exp"),
+}
+LARGE = tuple(scale * draw(40, 1, 16, seed=seed) for seed, scale in ((1, 30), (2, 30), (3, 1)))
+
+
+def least_products(feature, own):
+    """How much each row's weights sum to before they are divided by it, in float64."""
+    sides = [Side(jnp.asarray(x, float), *[np.arange(len(x))] * 2, None, None, len(x), {}) for x in LARGE[:2]]
+    place = Place(np.arange(1), 1, 1)
+    (query, _), (key, log) = (
+        feature.map(own["feature"], side, role, place) for side, role in zip(sides, ("query", "key"), strict=True)
+    )
+    level = jax.lax.cummax(log[:, 0])
+    weights = query[:, 0] @ key[:, 0].T * np.exp(log[None, :, 0] - level[:, None])
+    return np.asarray(jnp.tril(weights).sum(-1))
+
+
+@pytest.mark.parametrize("name", FLOORLESS)
+def test_gradients_are_right_where_products_of_features_nearly_underflow(name):
+    feature = FLOORLESS[name]
+    attention = LinearAttention(feature)
+    variables = attention.init(jax.random.key(0), Dims.of(*LARGE))
+
+    @jax.jit
+    def gradients(variables, weights, *data):
+        return jax.grad(lambda *x: (attend(*x, attention, variables=variables).out * weights).sum(), (0, 1, 2))(*data)
+
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda x: jnp.asarray(x, float), variables)
+        totals = least_products(feature, attention.own(exact))
+    # what rows weigh lies over the whole range of float32, of which all but the last digits are promised
+    promised = totals > np.finfo(np.float32).tiny * 2.0**36
+    assert not promised.all() or name != "log_normal"
+    # the square of this underflows
+    assert (totals[promised] < 1e-19 * RAISED**2).any()
+    everywhere = draw(*LARGE[2].shape, seed=4)
+    for found in gradients(variables, everywhere, *LARGE):
+        assert np.isfinite(found).all()
+    weights = np.where(promised[:, None, None], everywhere, 0)
+    with jax.enable_x64(True):
+        want = gradients(exact, *(jnp.asarray(x, float) for x in (weights, *LARGE)))
+    for found, each in zip(gradients(variables, weights, *LARGE), want, strict=True):
+        # float32: exponents of up to a thousand, each to half a unit in the last place
+        np.testing.assert_allclose(found, each, atol=2e-4)

@@ -244,3 +244,11 @@ def test_the_error_falls_as_features_grow(feature):
         )
         errors.append(np.square(np.asarray(found) - np.asarray(want)[None]).mean())
     assert abs(np.polyfit(np.log(counts), np.log(errors), 1)[0] + 1) < 0.2
+
+
+def test_refusals():
+    with pytest.raises(TypeError, match="Features are drawn from a key, got int; make one, as in jax.random.key"):
+        performer_attention(*qkv(), 0)
+    state = performer_attention(*qkv(), KEY, Favor(Projection(6))).state
+    with pytest.raises(ValueError, match=r"features .*, 12. of this call, got a state of .*, 6.; go on with"):
+        performer_attention(*qkv(), KEY, Favor(Projection(12)), state=state)

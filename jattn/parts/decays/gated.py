@@ -4,6 +4,8 @@ Source: Yang, Wang, Shen, Panda, Kim, "Gated Linear Attention Transformers with 
 arXiv:2312.06635, section 4 (alpha = sigmoid(x W1 W2 + b)^(1/16), W1 of rank 16).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -33,14 +35,18 @@ class Gated(Decay):
     A `temperature` above 1 keeps gates near 1, so that a head forgets slowly at the start.
     """
 
+    logs = ("log_gate",)
+
     rank: int = 16
     temperature: float = 16.0
 
     def __post_init__(self):
         if self.rank < 1:
             raise ValueError(f"Gated.rank must be at least 1, got {self.rank}; the paper's is 16.")
-        if not self.temperature > 0:
-            raise ValueError(f"Gated.temperature must be above 0, got {self.temperature}; the paper's is 16.")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(
+                f"Gated.temperature must be above 0 and finite, got {self.temperature}; the paper's is 16."
+            )
 
     def params(self, rng: Array, dims: Dims) -> dict:
         down, up = jax.random.split(rng)
@@ -55,4 +61,9 @@ class Gated(Decay):
         return {"log_gate": log_gates(x, own["down"], own["up"], own["bias"], self.temperature)}
 
     def log(self, own: dict, key: Side, place: Place) -> Float[Array, "n h f"]:
+        if "log_gate" not in key.extra:
+            raise ValueError(
+                "Gated reads what attention.project(own, x) makes of the layer's input, or logs of gates 'log_gate', "
+                "got none; pass Layout(extra=...) of it, or use jattn.nn.MultiHead."
+            )
         return key.extra["log_gate"][:, jnp.asarray(place.head)]

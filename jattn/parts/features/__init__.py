@@ -26,7 +26,8 @@ class Feature(Part):
     def map(self, own: dict, side: Side, role: Role, place: Place) -> Mapped:
         """Features and the log of a factor on them, None where it is 1; `side.vector` is "c h d", in at least float32.
 
-        The factor is what may be large: features themselves are of order 1.
+        The factor is what may be large: features themselves are of order 1, or exponentials of at most
+        `jattn.numerics.RAISED`, whose rows keep the gradients of weights down to exp(-84).
         """
         raise NotImplementedError
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jattn.numerics import RAISED, raised_exp
 from jattn.part import Place, Side, part
 from jattn.parts.features import Feature, Mapped, Role
 from jattn.parts.features.projections import Projection
@@ -46,8 +47,10 @@ class Favor(Feature):
                 f"Favor.kernel must be 'positive' or 'hyperbolic', got {self.kernel!r}; sines and cosines are "
                 f"Trigonometric()."
             )
-        if self.floor < 0:
-            raise ValueError(f"Favor.floor must be at least 0, got {self.floor}; 0 adds nothing, the paper adds 1e-6.")
+        if not 0 <= self.floor < math.inf:
+            raise ValueError(
+                f"Favor.floor must be at least 0 and finite, got {self.floor}; 0 adds nothing, the paper adds 1e-6."
+            )
 
     def map(self, own: dict, side: Side, role: Role, place: Place) -> Mapped:
         vector, half = scaled(side.vector)
@@ -58,4 +61,4 @@ class Favor(Feature):
             return jnp.exp(powers - (level + half)[..., None]), level - share
         # what is divided by it is multiplied by it again
         level = lax.stop_gradient(level)
-        return jnp.exp(powers - level[..., None]), level - half - share
+        return raised_exp(powers - level[..., None]), level - half - (share + math.log(RAISED))

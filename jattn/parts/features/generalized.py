@@ -6,11 +6,13 @@ Departs: exponentials are scaled by the largest *up to each row*, where the rele
 """
 
 import functools
+import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from jattn.numerics import RAISED, raised_exp
 from jattn.part import Place, Side, part
 from jattn.parts.features import Feature, Mapped, Role
 from jattn.parts.features.projections import Projection
@@ -51,8 +53,10 @@ class Generalized(Feature):
             raise ValueError(
                 f"Generalized.scale must be 'none' or 'softmax', got {self.scale!r}; leave it out for none."
             )
-        if self.epsilon < 0:
-            raise ValueError(f"Generalized.epsilon must be at least 0, got {self.epsilon}; the paper adds 1e-3.")
+        if not 0 <= self.epsilon < math.inf:
+            raise ValueError(
+                f"Generalized.epsilon must be at least 0 and finite, got {self.epsilon}; the paper adds 1e-3."
+            )
 
     def map(self, own: dict, side: Side, role: Role, place: Place) -> Mapped:
         x = side.vector
@@ -63,4 +67,5 @@ class Generalized(Feature):
         if self.function != "exp":
             return FUNCTIONS[self.function](x) + self.epsilon, None
         level = jax.nn.relu(x.max(-1))
-        return jnp.exp(x - level[..., None]) + self.epsilon * jnp.exp(-level)[..., None], level
+        raised = raised_exp(x - level[..., None]) + self.epsilon * raised_exp(-level)[..., None]
+        return raised, level - math.log(RAISED)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jattn.numerics import RAISED, raised_exp
 from jattn.part import Dims, Place, Side, part
 from jattn.parts.features import Feature, Mapped, Role
 
@@ -76,4 +77,4 @@ class Hedgehog(Feature):
             return spikes(u), None
         # what is divided by it is multiplied by it again
         level = lax.stop_gradient(jnp.abs(u).max(-1))
-        return jnp.exp(jnp.concatenate([u, -u], -1) - level[..., None]), level
+        return raised_exp(jnp.concatenate([u, -u], -1) - level[..., None]), level - math.log(RAISED)

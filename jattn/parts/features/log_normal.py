@@ -6,11 +6,13 @@ Departs: the standard deviations lie in buffers that a training step renews from
 the released code measures all tokens of the batch in each call, the later ones too; no number is added to denominators.
 """
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jattn.numerics import divide, wide
+from jattn.numerics import RAISED, divide, raised_exp, wide
 from jattn.part import Dims, Place, Side, part
 from jattn.parts.features import Feature, Mapped, Role
 
@@ -47,9 +49,10 @@ class LogNormal(Feature):
     def __post_init__(self):
         for name in ("query_deviation", "key_deviation"):
             given = getattr(self, name)
-            if not given > 0:
+            if not 0 < given < math.inf:
                 raise ValueError(
-                    f"LogNormal.{name} must be above 0, got {given}; normalized queries and keys have deviation 1."
+                    f"LogNormal.{name} must be above 0 and finite, got {given}; normalized queries and keys "
+                    f"have deviation 1."
                 )
         if not 0 <= self.momentum <= 1:
             raise ValueError(
@@ -77,4 +80,4 @@ class LogNormal(Feature):
         u = side.vector * factor[role].astype(side.vector.dtype)
         # what is divided by it is multiplied by it again
         level = lax.stop_gradient(u.max(-1))
-        return jnp.exp(u - level[..., None]), level
+        return raised_exp(u - level[..., None]), level - math.log(RAISED)

@@ -64,14 +64,20 @@ def hadamard(rng: Array, width: int) -> Float[Array, "d d"]:
 
 BLOCKS = {"orthogonal": orthogonal, "independent": independent, "givens": givens, "hadamard": hadamard}
 
+# what is shorter is what rounding left of 0: squares of lengths are multiples of a power of the width
+LEAST = 1e-4
+
 
 @part
 class Projection(Part):
-    """`count` directions, in blocks as many as the width that are orthogonal in all kinds but "independent".
+    """`count` directions, in blocks of as many as the width, each block orthogonal in all kinds but "independent".
 
-    `ortho_scaling` 0 gives rows the lengths of Gaussian vectors, which is unbiased; 1 gives all the square root of the
+    `ortho_scaling` 0 gives rows the lengths of Gaussian vectors, so that exponentials are unbiased for "orthogonal" and
+    "independent"; no bias of "hadamard" was measured, and "givens", whose rows are not uniform on the sphere, is off by
+    a few percent (5 in the worst of 20 pairs, at 8 directions of width 8). 1 gives all rows the square root of the
     width, which is the regularized kernel SMREG. `redraw` counts training steps from one draw to the next; 0 keeps the
-    first. "hadamard" is of the next power of two, of which the columns beyond the width are left out.
+    first. Blocks of "hadamard" are of the next power of two, less the columns beyond the width: they are orthogonal
+    where there are none.
     """
 
     count: int = 256
@@ -88,7 +94,8 @@ class Projection(Part):
             )
         if self.ortho_scaling not in (0, 1):
             raise ValueError(
-                f"Projection.ortho_scaling must be 0 or 1, got {self.ortho_scaling!r}; 0 is unbiased, 1 is SMREG."
+                f"Projection.ortho_scaling must be 0 or 1, got {self.ortho_scaling!r}; 0 is for lengths of Gaussian "
+                f"vectors, 1 is SMREG."
             )
         if self.redraw < 0:
             raise ValueError(f"Projection.redraw must be at least 0 steps, got {self.redraw}; 0 keeps the first draw.")
@@ -111,11 +118,16 @@ class Projection(Part):
         turned, lengths = jax.random.split(rng)
         keys = jax.random.split(turned, -(-self.count // full))
         rows = jax.vmap(lambda key: BLOCKS[self.kind](key, full))(keys).reshape(-1, full)[: self.count]
-        if self.ortho_scaling:
-            scale = jnp.full((self.count, 1), math.sqrt(full))
-        else:
+        if not self.ortho_scaling:
             scale = jnp.linalg.norm(jax.random.normal(lengths, rows.shape), axis=1, keepdims=True)
-        return (scale * rows)[:, :width]
+            return (scale * rows)[:, :width]
+        if full > width:
+            rows = rows[:, :width]
+            left = jnp.linalg.norm(rows, axis=1, keepdims=True)
+            # a row may lie in the columns that are left out, as one in 16 of width 3: then any direction is as good
+            some = jax.random.rademacher(lengths, rows.shape, rows.dtype) / math.sqrt(width)
+            rows = jnp.where(left > LEAST, rows / jnp.where(left > LEAST, left, 1), some)
+        return math.sqrt(width) * rows
 
     def onto(self, own: dict, vector: Float[Array, "c h d"]) -> Float[Array, "c h r"]:
         """The products with every direction."""

@@ -59,6 +59,63 @@ def test_gradients_are_those_of_finite_differences():
         np.testing.assert_allclose(slopes[name][place], (total[0] - total[1]) / 2e-5, rtol=1e-4)
 
 
+@jax.jit
+def given_gates(*data):
+    """Output and gradients of what the engine makes of logs of gates, and of the recurrence."""
+    weights = np.random.default_rng(2).normal(size=VALUE.shape)
+
+    def engine(query, key, value, log_gate):
+        layout = jattn.Layout(extra={"decay": {"log_gate": log_gate}})
+        return jattn.attend(query, key, value, ATTENTION, variables=VARIABLES, layout=layout).out
+
+    def tokens(query, key, value, log_gate):
+        def step(state, token):
+            query, key, value, log_gate = token
+            state = jnp.exp(log_gate)[..., None] * state + key[..., None] * value[:, None]
+            return state, jnp.einsum("hd,hde->he", query, state) * WIDTH**-0.5
+
+        return jax.lax.scan(step, jnp.zeros((HEADS, WIDTH, VALUES), query.dtype), (query, key, value, log_gate))[1]
+
+    def both(form):
+        def loss(*data):
+            out = form(*data)
+            return (out * weights).sum(), out
+
+        return jax.value_and_grad(loss, (0, 1, 2, 3), has_aux=True)(*data)
+
+    return both(engine), both(tokens)
+
+
+@pytest.mark.parametrize("close", [-62.5, -6250.0, -np.inf])
+def test_a_gate_that_closes_costs_later_tokens_no_digit(close):
+    gates = np.where(np.arange(TOKENS)[:, None, None] % 7 == 3, close, -0.01) * np.ones((1, HEADS, WIDTH))
+    data = QUERY, KEY, VALUE, jnp.asarray(gates, jnp.float32)
+    (_, found), slopes = given_gates(*data)[0]
+    with jax.enable_x64(True):
+        (_, want), exact = given_gates(*(np.asarray(x, float) for x in data))[1]
+    # float32 sums of some twenty products of order 1
+    np.testing.assert_allclose(found, want, atol=3e-6)
+    for slope, each in zip(slopes, exact, strict=True):
+        np.testing.assert_allclose(slope, each, atol=1e-5)
+
+
+def test_gates_go_into_a_plain_call_as_data():
+    extra = ATTENTION.project(ATTENTION.own(VARIABLES), jnp.asarray(X))
+    want, found, state = ours(VARIABLES, X), [], None
+    for first, last in ((0, 9), (9, TOKENS)):
+        # with a batch axis
+        data = (x[None, first:last] for x in (QUERY, KEY, VALUE))
+        layout = jattn.Layout(extra=jax.tree.map(lambda x: x[None, first:last], extra))  # noqa: B023
+        more = jattn.linear_attention(*data, Identity(), Gated(), layout=layout, state=state)
+        state = more.state
+        found.append(more.out[0])
+    np.testing.assert_allclose(np.concatenate(found), want, atol=1e-6)
+    with pytest.raises(ValueError, match="Gated reads what attention.project.own, x. makes .* got none; pass Layout"):
+        jattn.linear_attention(QUERY, KEY, VALUE, Identity(), Gated())
+    with pytest.raises(ValueError, match="Gated reads what attention.project.own, x. makes .* got none; pass Layout"):
+        jattn.attend(QUERY, KEY, VALUE, ATTENTION, variables=VARIABLES)
+
+
 def test_gates_of_a_high_temperature_keep_everything():
     kept = jattn.LinearAttention(feature=Identity())
     slow = jattn.LinearAttention(feature=Identity(), decay=Gated(rank=2, temperature=1e9))
@@ -85,5 +142,6 @@ def test_features_of_another_number_are_refused():
 def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
         Gated(rank=0)
-    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
-        Gated(temperature=0.0)
+    for temperature in (0.0, np.inf):
+        with pytest.raises(ValueError, match=f"temperature must be above 0 and finite, got {temperature}"):
+            Gated(temperature=temperature)

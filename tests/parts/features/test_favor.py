@@ -1,6 +1,7 @@
 """Positive features: unbiased, with the variances of the paper's lemma and theorem; raw QR shown to be biased."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -137,5 +138,6 @@ def test_the_floor_counts_as_published():
 def test_refusals():
     with pytest.raises(ValueError, match="kernel must be 'positive' or 'hyperbolic', got 'relu'"):
         Favor(kernel="relu")
-    with pytest.raises(ValueError, match="floor must be at least 0, got -1.0"):
-        Favor(floor=-1.0)
+    for floor in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"floor must be at least 0 and finite, got {floor}"):
+            Favor(floor=floor)

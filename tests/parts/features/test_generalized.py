@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jattn.numerics import RAISED
 from jattn.part import Dims
 from jattn.parts.features.generalized import FUNCTIONS, Generalized
 from jattn.parts.features.projections import Projection
@@ -52,8 +53,8 @@ def test_projected_and_scaled():
 def test_exponentials_of_hundreds_stay_finite():
     large = np.full((2, 1, 8), 500, np.float32)
     found, log = Generalized("exp").map({}, side(jnp.asarray(large[:, 0])), "key", PLACE)
-    np.testing.assert_allclose(found, 1)
-    np.testing.assert_allclose(log, 500)
+    np.testing.assert_allclose(found, RAISED)
+    np.testing.assert_allclose(log, 500 - math.log(RAISED))
 
 
 def test_refusals():
@@ -61,5 +62,6 @@ def test_refusals():
         Generalized("softplus")
     with pytest.raises(ValueError, match="scale must be 'none' or 'softmax', got 'half'"):
         Generalized(scale="half")
-    with pytest.raises(ValueError, match="epsilon must be at least 0, got -0.1"):
-        Generalized(epsilon=-0.1)
+    for epsilon in (-0.1, math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"epsilon must be at least 0 and finite, got {epsilon}"):
+            Generalized(epsilon=epsilon)

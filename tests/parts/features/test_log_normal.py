@@ -129,9 +129,10 @@ def test_measuring_has_no_gradient():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="query_deviation must be above 0, got 0"):
+    with pytest.raises(ValueError, match="query_deviation must be above 0 and finite, got 0"):
         LogNormal(0)
-    with pytest.raises(ValueError, match="key_deviation must be above 0, got nan"):
-        LogNormal(1.0, float("nan"))
+    for deviation in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"key_deviation must be above 0 and finite, got {deviation}"):
+            LogNormal(1.0, deviation)
     with pytest.raises(ValueError, match="momentum must lie in 0 to 1, got 1.5"):
         LogNormal(momentum=1.5)

@@ -55,6 +55,12 @@ def test_hadamard_of_another_width_is_cut_from_the_next_power_of_two():
     np.testing.assert_allclose(np.square(rows).mean((0, 1)), 1, atol=4 * 3 * 24_000**-0.5)
 
 
+@pytest.mark.parametrize("width", [3, 6, 12])
+def test_rows_of_one_length_have_it_where_columns_are_cut_off_too(width):
+    rows = draws(Projection(16, "hadamard", ortho_scaling=1), 50, width)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=2), math.sqrt(width), atol=1e-5)
+
+
 def test_structured_rows_spread_over_the_sphere():
     # at this width each row of either kind has every entry near 0 on average
     for kind in ("givens", "hadamard"):
@@ -143,7 +149,7 @@ def test_refusals():
         ValueError, match="kind must be one of orthogonal, independent, givens, hadamard, got 'fourier'"
     ):
         Projection(kind="fourier")
-    with pytest.raises(ValueError, match="ortho_scaling must be 0 or 1, got 2"):
+    with pytest.raises(ValueError, match="ortho_scaling must be 0 or 1, got 2; 0 is for lengths of Gaussian"):
         Projection(ortho_scaling=2)
     with pytest.raises(ValueError, match="redraw must be at least 0 steps, got -1; 0 keeps the first draw"):
         Projection(redraw=-1)
