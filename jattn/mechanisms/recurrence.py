@@ -126,6 +126,9 @@ class Recurrence(Part):
         next begins, and one that comes back begins anew.
         """
         given = x.astype(wide(x.dtype))
+        if valid is not None:
+            # a gradient of 0 times a padded NaN is NaN
+            given = jnp.where(valid[:, None] | jnp.isfinite(given), given, 0)
         if state is None:
             out, after = self._heard(own, given, valid, segment), None
         else:

@@ -21,6 +21,7 @@ def test_every_length_has_a_row_for_each_form():
     assert all(row.ratio.median == 1 for row in rows if row.contender == PEER)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_or_too_large_is_not_timed(monkeypatch):
     right = recurrence.recurrent.recur
 

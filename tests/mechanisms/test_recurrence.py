@@ -116,6 +116,21 @@ def test_segments_are_lines_of_their_own(float64):  # noqa: F811
         np.testing.assert_allclose(found[first:last], alone, rtol=0, atol=1e-12)
 
 
+def test_padded_nan_is_in_no_gradient():
+    recurrence, valid = Recurrence(DampedEma(2)), jnp.arange(9) >= 3
+    x = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    own = recurrence.own(recurrence.init(jax.random.key(0), jattn.Dims(1, 1, 1, 3, 3, 3)))
+
+    def loss(own, x):
+        return (recurrence.apply(own, x, valid)[0][3:] ** 2).sum()
+
+    graded = jax.jit(jax.grad(loss, (0, 1)))
+    for one, other in zip(
+        *(jax.tree.leaves(graded(own, np.where(valid[:, None], x, y))) for y in (0, np.nan)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("transition", [EMA, pytest.param(S4D(2), marks=pytest.mark.slow)])
 def test_decoding_a_left_padded_batch_in_pieces_is_one_pass(transition):
     recurrence = Recurrence(transition, truncation=6)

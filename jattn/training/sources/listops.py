@@ -67,7 +67,11 @@ class ListOps(Source):
         checks.whole("ListOps", "arguments", self.arguments, 2, "a list has two arguments or more")
         checks.whole("ListOps", "longer_than", self.longer_than, 0, "no expression is shorter than one token")
         checks.whole(
-            "ListOps", "shorter_than", self.shorter_than, self.longer_than + 2, "a length must lie between the two"
+            "ListOps",
+            "shorter_than",
+            self.shorter_than,
+            self.longer_than + 2,
+            "a length lies above --source.longer-than and below this",
         )
         checks.whole("ListOps", "examples", self.examples, 1, "the benchmark trains on 96000")
         found = listops.lengths(self.depth, self.arguments, self.shorter_than)[self.longer_than + 1 :].sum()

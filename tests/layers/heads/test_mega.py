@@ -176,8 +176,10 @@ def test_it_is_the_papers_layer(name):
     "name",
     [
         "laplace in chunks",
-        "both ways",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("softmax", "laplace", "squared relu", "chunks")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("softmax", "laplace", "squared relu", "chunks", "both ways")
+        ),
     ],
 )
 def test_gradients_are_those_of_the_papers_layer(name):
@@ -255,7 +257,9 @@ def by_hand_candidate(module, inputs):
     return by_hand(module, "softmax", inputs, stream=np.zeros_like(inputs))
 
 
-@pytest.mark.parametrize("name", ["laplace in chunks", "chunks", pytest.param("softmax", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["chunks", *(pytest.param(name, marks=pytest.mark.slow) for name in ("laplace in chunks", "softmax"))]
+)
 def test_decoding_across_chunk_borders_is_one_pass_with_any_blocks(name):
     module = layer(name)
     graphdef, weights = nnx.split(module)

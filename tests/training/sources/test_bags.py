@@ -58,6 +58,7 @@ def test_bad_options_are_refused(options, words):
         dataclasses.replace(Bags(), **options)
 
 
+@pytest.mark.slow
 def test_bags_train_from_the_command_line_by_options(images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bags, "HELD_OUT", 4)

@@ -81,6 +81,7 @@ def test_a_context_that_is_too_short_is_refused():
         SHORT.train(39, 0)
 
 
+@pytest.mark.slow
 def test_listops_trains_an_encoder_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(source_of_listops, "HELD_OUT", 4)
