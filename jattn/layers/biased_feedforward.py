@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jattn.layers.activations import ACTIVATIONS, Activation, check_activation
 from jattn.layers.dropout import drop
 from jattn.layers.embeddings import DEVIATION
-from jattn.layers.feedforward import ACTIVATIONS, Activation, check_activation
 from jattn.layers.product import plus, product
 from jattn.part import Rng
 
@@ -28,13 +28,12 @@ class BiasedFeedForward(nnx.Module):
         hidden: int,
         activation: Activation = "squared_relu",
         hidden_dropout: float = 0.0,
-        dropout: float = 0.0,
         *,
         rngs: nnx.Rngs,
     ):
         check_activation(activation)
         self.activation = activation
-        self.hidden_dropout, self.dropout = hidden_dropout, dropout
+        self.hidden_dropout = hidden_dropout
         fresh = jax.nn.initializers.normal(DEVIATION)
         self.up = nnx.Param(fresh(rngs.params(), (width, hidden)), axes=("width", "hidden"))
         self.up_bias = nnx.Param(jnp.zeros(hidden), axes=("hidden",))
@@ -44,5 +43,4 @@ class BiasedFeedForward(nnx.Module):
     def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
         hidden = ACTIVATIONS[self.activation](plus(product(x, self.up[...]), self.up_bias[...]))
         hidden = drop(hidden, self.hidden_dropout, rng, "hidden")
-        y = plus(product(hidden, self.down[...]), self.down_bias[...])
-        return drop(y, self.dropout, rng, "feedforward")
+        return plus(product(hidden, self.down[...]), self.down_bias[...])

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.layers.axes import constrained
+from jattn.layers.dropout import drop
 from jattn.layers.flow import Flow, Record
 from jattn.layers.norms import EPSILON, Kind, Norm
 from jattn.part import Stats
@@ -28,7 +29,8 @@ class Block(nnx.Module):
     """`mixer(x, flow) -> y, flow, record` and `feedforward(x, rng) -> y`, each added to the stream.
 
     A norm stands before each half, or after each sum. With a scaled residual the second sum is skip * x + y / divisor,
-    two learned numbers that start at 1. A block whose `feedforward` is None ends with its first half.
+    two learned numbers that start at 1. A block whose `feedforward` is None ends with its first half;
+    `dropout` acts on what another gives, where there is a key.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Block(nnx.Module):
         place: Place = "before",
         residual: Residual = "plain",
         epsilon: float = EPSILON,
+        dropout: float = 0.0,
         *,
         rngs: nnx.Rngs,
     ):
@@ -48,6 +51,7 @@ class Block(nnx.Module):
         if residual not in get_args(Residual):
             raise ValueError(f"A residual must be 'plain' or 'scaled', got {residual!r}; 'plain' is the default.")
         before, after = (norm, "none") if place == "before" else ("none", norm)
+        self.dropout = dropout
         self.mixer = mixer
         self.feedforward = feedforward
         self.before_mixer = Norm(before, width, epsilon, rngs=rngs)
@@ -74,6 +78,7 @@ class Block(nnx.Module):
             halves = {name.replace("mixer", "feedforward"): found for name, found in seen.items()}
             return x, after, _with_norms(record, seen | jax.tree.map(jnp.zeros_like, halves))
         y = self.feedforward(normed("before_feedforward", x), flow.rng)
+        y = drop(y, self.dropout, flow.rng, "feedforward")
         if self.skip is not None:
             x, y = (self.skip[...] * x).astype(x.dtype), (y / self.divisor[...]).astype(y.dtype)
         x = normed("after_feedforward", _whole_features(x + y, flow))

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jattn.layers.dropout import drop
 from jattn.layers.feedforward import FeedForward
 from jattn.layers.product import product
 from jattn.part import Rng
@@ -24,10 +23,9 @@ def fuse_feed_forward(up: Float[Array, "m f"], down: Float[Array, "f m"]) -> Flo
 
 
 class FusedFeedForward(nnx.Module):
-    """A square kernel that starts at 0, so that a fresh block is the identity; dropout acts on what comes out."""
+    """A square kernel that starts at 0, so that a fresh block is the identity; it has no noise of its own."""
 
-    def __init__(self, width: int, dropout: float = 0.0):
-        self.dropout = dropout
+    def __init__(self, width: int):
         self.kernel = nnx.Param(jnp.zeros((width, width)), axes=("width", "hidden"))
 
     @staticmethod
@@ -39,9 +37,9 @@ class FusedFeedForward(nnx.Module):
                 f"train it with activation 'identity'."
             )
         up, down = layer.up[...], layer.down[...]
-        fused = FusedFeedForward(up.shape[0], layer.dropout)
+        fused = FusedFeedForward(up.shape[0])
         fused.kernel[...] = fuse_feed_forward(up, down)
         return fused
 
     def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
-        return drop(product(x, self.kernel[...]), self.dropout, rng, "feedforward")
+        return product(x, self.kernel[...])

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jattn.layers.activations import ACTIVATIONS, Activation, check_activation
 from jattn.layers.dropout import drop
-from jattn.layers.feedforward import ACTIVATIONS, Activation, check_activation
 from jattn.layers.product import product
 from jattn.part import Rng
 
@@ -25,13 +25,12 @@ class GatedFeedForward(nnx.Module):
         hidden: int,
         activation: Activation = "squared_relu",
         hidden_dropout: float = 0.0,
-        dropout: float = 0.0,
         *,
         rngs: nnx.Rngs,
     ):
         check_activation(activation)
         self.activation = activation
-        self.hidden_dropout, self.dropout = hidden_dropout, dropout
+        self.hidden_dropout = hidden_dropout
         fresh = jax.nn.initializers.lecun_normal()
         self.gate, self.up = (
             nnx.Param(fresh(rngs.params(), (width, hidden)), axes=("width", "hidden")) for _ in range(2)
@@ -41,4 +40,4 @@ class GatedFeedForward(nnx.Module):
     def __call__(self, x: Float[Array, "*b t m"], rng: Array | Rng | None = None) -> Float[Array, "*b t m"]:
         gate = ACTIVATIONS[self.activation](product(x, self.gate[...]))
         hidden = drop(gate * product(x, self.up[...]), self.hidden_dropout, rng, "hidden")
-        return drop(product(hidden, self.down[...]), self.dropout, rng, "feedforward")
+        return product(hidden, self.down[...])

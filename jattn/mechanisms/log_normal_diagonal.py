@@ -13,12 +13,13 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from jattn.mechanisms import Layout, Mechanism, Split, recent
+from jattn.mechanisms import Layout, Mechanism, Split
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.linear import Held, LinearAttention
-from jattn.mechanisms.recent import Recent
 from jattn.numerics import wide
 from jattn.part import Attended, Dims, Place, Rng, of_heads, part
+from jattn.parts.caches import Kept
+from jattn.parts.caches.recent import Recent
 from jattn.parts.features import Feature
 from jattn.parts.features.log_normal import LogNormal
 from jattn.parts.masks.block_diagonal import BlockDiagonal
@@ -34,7 +35,7 @@ class Decoding(NamedTuple):
     """What decoding carries, of one size for any length: the state of the linear half, and the tokens of a block."""
 
     linear: Held
-    recent: Recent
+    near: Kept
 
 
 @part
@@ -74,20 +75,18 @@ class LogNormalDiagonal(Mechanism):
         return self._linear().looks_ahead(dims)
 
     def state(self, dims: Dims, dtype: DTypeLike, own: dict, extra: dict | None = None) -> Decoding:
-        linear = self._linear()
-        kept = recent.start(dims, dtype, self.block or dims.key_width)
-        return Decoding(linear.state(dims, dtype, self._own(linear, own), extra), kept)
+        halves = self._linear(), self._diagonal(dims.key_width)
+        return Decoding(*(half.state(dims, dtype, self._own(half, own), extra) for half in halves))
 
     def apply(self, own: dict, split: Split, layout: Layout, rng: Rng | None, state: Decoding | None) -> Attended:
         linear, diagonal = self._linear(), self._diagonal(split.query.shape[-1])
-        held = None if state is None else state.linear
-        found = linear.apply(self._own(linear, own), split, layout, None, held)
+        held = Decoding(None, None) if state is None else state
+        found = linear.apply(self._own(linear, own), split, layout, None, held.linear)
+        near = diagonal.apply(self._own(diagonal, own), split, layout, None, held.near)
         numbers, *counts = layout.head or (np.arange(split.query.shape[1]), split.query.shape[1], split.key.shape[1])
-        if state is not None:
-            kept, split, layout = recent.behind(state.recent, split, layout, held.length)
-            found = found._replace(state=Decoding(found.state, kept))
-        near = diagonal.apply(self._own(diagonal, own), split, layout, None, None)
-        return found._replace(out=self._mixed(own, found.out, near.out, Place(numbers, *counts)))
+        after = None if state is None else Decoding(found.state, near.state)
+        out = self._mixed(own, found.out, near.out, Place(numbers, *counts))
+        return found._replace(out=out, state=after)
 
     def weights(
         self, own: dict, split: Split, layout: Layout, rng: Rng | None, rows: Int[np.ndarray, " r"]
@@ -121,7 +120,8 @@ class LogNormalDiagonal(Mechanism):
     def _diagonal(self, width: int) -> Attention:
         blocks = BlockDiagonal(self.block or width)
         mask = blocks if self.order == "full" else Causal() & blocks
-        return Attention(mask=mask, position=self.position, context_axis=self.context_axis)
+        cache = Recent(blocks.size)
+        return Attention(mask=mask, position=self.position, cache=cache, context_axis=self.context_axis)
 
     def _own(self, half: Mechanism, own: dict) -> Any:
         """The arrays of one half, those of the parts that it shares with this one."""

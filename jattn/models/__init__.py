@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jattn.layers.activations import ACTIVATIONS
 from jattn.layers.block import Place, Residual
 from jattn.layers.dropout import check_rate
-from jattn.layers.feedforward import ACTIVATIONS
 from jattn.layers.heads import Heads
 from jattn.layers.heads.grouped import Grouped
 from jattn.layers.norms import EPSILON, Gains, Kind

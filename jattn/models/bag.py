@@ -14,10 +14,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jattn.layers.activations import ACTIVATIONS
 from jattn.layers.axes import Axes, constrained
 from jattn.layers.buffers import arrays, hold
 from jattn.layers.embeddings import Head
-from jattn.layers.feedforward import ACTIVATIONS
 from jattn.layers.flow import Flow, Record
 from jattn.layers.product import product
 from jattn.layers.stack import Remat, Stack

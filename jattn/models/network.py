@@ -89,10 +89,10 @@ def kernels(network: Network, rngs: nnx.Rngs) -> Reparametrized | None:
 def feed_forward(config: Model, rngs: nnx.Rngs) -> nnx.Module:
     """The second half of a block."""
     if config.feedforward == "fused":
-        return FusedFeedForward(config.width, config.dropout)
+        return FusedFeedForward(config.width)
     kind = {"full": FeedForward, "gated": GatedFeedForward, "biased": BiasedFeedForward}[config.feedforward]
     hidden = config.expansion * config.width
-    return kind(config.width, hidden, config.activation, config.hidden_dropout, config.dropout, rngs=rngs)
+    return kind(config.width, hidden, config.activation, config.hidden_dropout, rngs=rngs)
 
 
 def multi_head(config: Model, attention: Mechanism, rngs: nnx.Rngs) -> MultiHead:
@@ -105,7 +105,7 @@ def block(config: Model, rngs: nnx.Rngs, first: Callable, second: Callable | Non
     """A block whose halves are made by `first(rngs)` and `second(config, rngs)`."""
     mixer = first(rngs)
     layer = None if second is None else second(config, rngs)
-    norm = config.norm, config.norm_place, config.residual, config.epsilon
+    norm = config.norm, config.norm_place, config.residual, config.epsilon, config.dropout
     return Block(mixer, layer, config.width, *norm, rngs=rngs)
 
 

@@ -14,10 +14,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jattn.layers import through_heads
+from jattn.layers.activations import ACTIVATIONS, Activation, check_activation
 from jattn.layers.dropout import Kind, check_rate, drop
 from jattn.layers.flow import Flow
 from jattn.layers.heads import Heads
-from jattn.layers.product import product
+from jattn.layers.product import plus, product
 from jattn.layers.recurring import recur
 from jattn.layers.through_heads import Given
 from jattn.mechanisms import Layout, Mechanism, Split
@@ -28,13 +29,6 @@ from jattn.parts.masks.causal import Causal
 from jattn.parts.scores.rotary_bias import RotaryBias
 
 DEVIATION = 0.02
-ACTIVATIONS = {
-    "silu": jax.nn.silu,
-    "gelu": jax.nn.gelu,
-    "relu": jax.nn.relu,
-    "tanh": jax.nn.tanh,
-    "identity": jax.nn.identity,
-}
 
 
 class _Kept(NamedTuple):
@@ -68,7 +62,7 @@ class Mega(Heads):
     shared: int = 128
     value: int | None = None
     recurrence: Recurrence | None = Recurrence()
-    activation: Literal["silu", "gelu", "relu", "tanh", "identity"] = "silu"
+    activation: Activation = "silu"
     dropout: float = 0.0
     value_dropout: float = 0.0
     dropped: Literal["entries", "channels"] = "entries"
@@ -90,11 +84,7 @@ class Mega(Heads):
             raise TypeError(
                 f"Mega.recurrence must be a Recurrence or None, got {type(self.recurrence).__name__}; build one."
             )
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"Mega.activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}; the default is "
-                f"silu."
-            )
+        check_activation(self.activation)
         if self.dropped not in get_args(Kind):
             raise ValueError(f"Mega.dropped must be {' or '.join(get_args(Kind))}, got {self.dropped!r}; use entries.")
         for name in ("dropout", "value_dropout"):
@@ -145,7 +135,7 @@ class Mega(Heads):
         value = drop(act(_affine(own, "value", x)), self.value_dropout, flow.rng, "value", first, self.dropped)
         shared = jax.nn.silu(_affine(own, "shared", heard))
         query, key = (
-            _each(scale, shared) * shared + _each(offset, shared)
+            plus(shared * jnp.broadcast_to(scale.astype(shared.dtype), shared.shape), offset)
             for scale, offset in zip(own["scale"], own["offset"], strict=True)
         )
         kept = _Kept(
@@ -208,10 +198,4 @@ def mega_state(
 
 
 def _affine(own: dict, name: str, x: Float[Array, "*b m"]) -> Float[Array, "*b f"]:
-    y = product(x, own[name])
-    return y + _each(own[f"{name}_bias"], y)
-
-
-def _each(numbers: Float[Array, " f"], x: Float[Array, "*b f"]) -> Float[Array, "... f"]:
-    """One number a feature, beside x and in its dtype."""
-    return jnp.expand_dims(numbers.astype(x.dtype), tuple(range(x.ndim - 1)))
+    return plus(product(x, own[name]), own[f"{name}_bias"])

@@ -400,7 +400,7 @@ def test_sizes_and_starts():
         (lambda: Mega(shared=0), ValueError, "Mega.shared must be at least 1 feature, got 0"),
         (lambda: Mega(value=0), ValueError, "Mega.value must be at least 1 feature, got 0"),
         (lambda: Mega(dropout=1.0), ValueError, r"Mega.dropout must be a probability in \[0, 1\), got 1.0"),
-        (lambda: Mega(activation="swish"), ValueError, "Mega.activation must be one of silu, .*, got 'swish'"),
+        (lambda: Mega(activation="swish"), ValueError, "An activation must be one of .*, got 'swish'"),
         (
             lambda: Mega(recurrence=DampedEma()),
             TypeError,
