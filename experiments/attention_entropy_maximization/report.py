@@ -15,7 +15,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, loss, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -34,11 +34,6 @@ def seeds(found: Found, weight: float, rate: float) -> list[dict[str, Any] | Non
 def accuracy(held: dict[str, Any]) -> float:
     """The share of held-out bags that are right; 0 where the run diverged."""
     return held["reached"].get("heldout_accuracy", 0.0)
-
-
-def loss(held: dict[str, Any]) -> float:
-    """The held-out loss in nats per bag; infinite where the run diverged."""
-    return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
 def entropy(held: dict[str, Any]) -> float:

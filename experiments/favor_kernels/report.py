@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, loss, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -22,11 +22,6 @@ TEXT, IMAGES = RUN.TASKS
 # nats per byte, and bits per pixel; the paper's kernels lie 0.02 bits apart
 MATCH, APART = 0.1, 0.05
 OPEN = Verdict(None, "not all there")
-
-
-def loss(held: dict[str, Any]) -> float:
-    """The held-out loss in nats per token; infinite where the run diverged."""
-    return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
 def halfway(held: dict[str, Any]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, loss, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -23,11 +23,6 @@ JUMP = 0.5
 # what "matches" means, in held-out nats per byte
 MATCH = 0.1
 OPEN = Verdict(None, "not all there")
-
-
-def loss(held: dict[str, Any]) -> float:
-    """The held-out loss in nats per byte; infinite where the run diverged."""
-    return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
 def jump(held: dict[str, Any]) -> float:

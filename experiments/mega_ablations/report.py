@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, loss, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -22,11 +22,6 @@ CHUNKS = [f"chunk {n or 'full'}" for n in RUN.CHUNKS]
 # nats per byte
 COSTS, MATCH, NOISE = 0.05, 0.05, 0.01
 OPEN = Verdict(None, "not all there")
-
-
-def loss(held: dict[str, Any]) -> float:
-    """The held-out loss in nats per byte; infinite where the run diverged."""
-    return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
 def seeds(found: Found, arm: str) -> list[dict[str, Any]]:

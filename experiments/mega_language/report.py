@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, loss, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -21,11 +21,6 @@ TRANSFORMER, MEGA, CHUNK, S4D = RUN.MODELS
 # nats per byte
 AHEAD, MATCH = 0.02, 0.05
 OPEN = Verdict(None, "not all there")
-
-
-def loss(held: dict[str, Any]) -> float:
-    """The held-out loss in nats per byte; infinite where the run diverged."""
-    return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
 def seeds(found: Found, arm: str, rate: float) -> list[dict[str, Any] | None]:

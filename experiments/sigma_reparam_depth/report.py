@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, loss, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -24,11 +24,6 @@ UNIGRAM, PREVIOUS = 2.193, 1.293
 # what ends above this has learned nothing but how often each symbol comes
 LEARNED = UNIGRAM - 0.1
 OPEN = Verdict(None, "not all there")
-
-
-def loss(held: dict[str, Any]) -> float:
-    """The held-out loss in nats per token; infinite where the run diverged."""
-    return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
 def seeds(found: Found, arm: str, rate: float, warm_up: float) -> list[dict[str, Any] | None]:

@@ -1,6 +1,7 @@
 """Turns the results of a sweep into a verdict by rules, tables and a picture, and renews an experiment's page."""
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +47,11 @@ def load(folder: Path, home: Path, smoke: Path | None = None) -> Found:
     if smoke is not None:
         plans = [planned._replace(run=short.shortened(planned.run)) for planned in plans]
     return Found([results.read(planned.result, planned.run) for planned in plans], home)
+
+
+def loss(held: Mapping[str, Any]) -> float:
+    """The held-out loss of a result, in nats; infinite where the run diverged."""
+    return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
 def sentence(verdicts: Mapping[str, Verdict], missing: int = 0) -> str:

@@ -74,3 +74,8 @@ def test_smoke_reads_shortened_runs_and_leaves_the_page(folder, tmp_path, monkey
     assert reports.main(["--smoke"], folder, text, picture) == 0
     assert "1 runs are missing" in capsys.readouterr().out and (smoke / reports.PICTURE).stat().st_size
     assert (folder / "README.md").read_text() == before and not (folder / reports.PICTURE).exists()
+
+
+def test_a_run_that_diverged_has_no_finite_loss():
+    assert reports.loss({"reached": {"heldout_loss": 2.5}}) == 2.5
+    assert reports.loss({"reached": {"diverged": 3}}) == float("inf")
