@@ -76,9 +76,9 @@ def recomputed(step: Callable) -> Callable:
     return jax.checkpoint(lambda state, cut: step(*lax.optimization_barrier((state, cut))))
 
 
-def by_token(out: Float[Array, "g r c e"]) -> Float[Array, "c h e"]:
+def by_token(out: Float[Array, "g *r c e"]) -> Float[Array, "c h e"]:
     """Rows of groups of heads as rows of heads."""
-    return jnp.moveaxis(out, 2, 0).reshape(out.shape[2], -1, out.shape[3])
+    return jnp.moveaxis(out, -2, 0).reshape(out.shape[-2], -1, out.shape[-1])
 
 
 def attended(out: Float[Array, "n c h e"], visible: Int[Array, "..."], query: Side, value: Array) -> Attended:

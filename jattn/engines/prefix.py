@@ -57,15 +57,18 @@ class State(NamedTuple):
 
 
 class _Tokens(NamedTuple):
-    """Some tokens of one head of `Sums`, mapped: queries of the heads that share it, and logs of factors and decays."""
+    """Some tokens of one head of `Sums`, mapped: queries of the heads that share it, and logs of factors and decays.
 
-    query: Float[Array, "r c f"]
-    reading: Float[Array, "r c"]
+    A query's head that shares with none has no axis `r`.
+    """
+
+    query: Float[Array, "*r c f"]
+    reading: Float[Array, "*r c"]
     key: Float[Array, "c f"]
     scale: Float[Array, "c 1"]
     decay: Float[Array, "c #f"]
     value: Float[Array, "c e"]
-    within: Float[Array, "r c s"] | None
+    within: Float[Array, "*r c s"] | None
 
 
 def start(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> State:
@@ -154,7 +157,7 @@ def read(
 def quadratic(rule: Rule, own: dict, query: Side, key: Side, value: Float[Array, "s j e"], place: Place) -> Attended:
     """The definition, all pairs at once: the oracle of the other form, in memory that grows with t times s."""
     made, found, seen = _weighed(rule, own, query, key, value, place, slice(None))
-    return chunks.attended(chunks.by_token(found @ made.value[:, None])[None], seen.sum(-1), query, value)
+    return chunks.attended(chunks.by_token(jax.vmap(jnp.matmul)(found, made.value))[None], seen.sum(-1), query, value)
 
 
 def weights(
@@ -168,7 +171,7 @@ def weights(
 
 def _weighed(
     rule: Rule, own: dict, query: Side, key: Side, value: Array, place: Place, rows: Int[np.ndarray, " r"] | slice
-) -> tuple[_Tokens, Float[Array, "g h r s"], Bool[Array, "r s"]]:
+) -> tuple[_Tokens, Float[Array, "g *h r s"], Bool[Array, "r s"]]:
     """All tokens, the weights of some rows, and the keys that they see."""
     tokens = max(len(query.vector), len(key.vector), 1)
     query, key, value = chunks.even(query, key, value, tokens)
@@ -181,23 +184,27 @@ def _weighed(
         seen = seen & (run[rows, None] == run[None])
 
     def one(made: _Tokens):
-        asked, left = made.query[:, rows], _left(rule, made, numbers[rows])
+        asked, left = made.query[..., rows, :], _left(rule, made, numbers[rows])
         logs = jnp.where(seen[..., None], left + made.scale[None], -jnp.inf)
         level = finite(logs.max((1, 2)))
         near = jnp.exp(logs - level[:, None, None])
         if near.shape[-1] == 1:
-            found = (asked @ made.key.T) * near[None, ..., 0]
+            found = asked @ made.key.T
+            found *= _each(near[..., 0], found)
         else:
-            found = jnp.einsum("rtf,sf,tsf->rts", asked, made.key, near)
+            found = jnp.einsum("...tf,sf,tsf->...ts", asked, made.key, near)
         if made.within is not None:
             block = jnp.arange(tokens) // rule.feature.block
             same = block[rows, None] == block[None]
-            found = jnp.where(same[None], made.within[:, rows] * seen[None], found)
+            within = made.within[..., rows, :]
+            found = jnp.where(_each(same, found), within * _each(seen, within), found)
         if rule.feature.floor:
-            found += (rule.feature.floor * asked.sum(-1))[..., None] * jnp.where(seen, jnp.exp(left[..., 0]), 0)[None]
+            bare = jnp.where(seen, jnp.exp(left[..., 0]), 0)
+            found += (rule.feature.floor * asked.sum(-1))[..., None] * _each(bare, found)
         if rule.feature.normalized:
             return _ratio(rule, found, found.sum(-1, keepdims=True))
-        return found * jnp.exp(level[None] + made.reading[:, rows])[..., None]
+        reading = made.reading[..., rows]
+        return found * jnp.exp(_each(level, reading) + reading)[..., None]
 
     made = _mapped(rule, own, place, query, key, value)
     return made, jax.vmap(one)(made), seen
@@ -268,12 +275,15 @@ def _mapped(rule: Rule, own: dict, place: Place, query: Side, key: Side, value: 
     scale = jnp.zeros((tokens, key_heads), kind) if scale is None else scale
     reading = jnp.zeros((tokens, heads), kind) if reading is None or rule.feature.normalized else reading
 
+    # XLA for CPU sums products beside an axis of size 1 ten times slower
+    shared = (heads // groups,) if heads > groups else ()
+
     def grouped(x):
-        return jnp.moveaxis(x.reshape(tokens, groups, heads // groups, *x.shape[2:]), 0, 2)
+        return jnp.moveaxis(x.reshape(tokens, groups, *shared, *x.shape[2:]), 0, 1 + len(shared))
 
     within = None
     if rule.feature.block:
-        within = rule.feature.within(own["feature"], query, key, place).reshape(groups, heads // groups, tokens, tokens)
+        within = rule.feature.within(own["feature"], query, key, place).reshape(groups, *shared, tokens, tokens)
     return _Tokens(
         grouped(asked + rule.feature.floor), grouped(reading), spread(held), spread(scale)[..., None],
         spread(decay), spread(value.astype(kind)), within,
@@ -298,7 +308,7 @@ def _absorbed(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Sums:
     return added(rule.feature.floor, seen.before[-1], made.decay.sum(0), sums, later)
 
 
-def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Array, "r c e"]:
+def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Array, "*r c e"]:
     """The output of the rows of a chunk, of one head of `Sums`."""
     spent, left = jnp.cumsum(made.decay, 0), _left(rule, made, jnp.arange(len(made.decay)))
     logs = jnp.where(seen.pairs[..., None], left + made.scale[None], -jnp.inf)
@@ -306,19 +316,25 @@ def _rows(rule: Rule, seen: chunks.Seen, made: _Tokens, sums: Sums) -> Float[Arr
     level = finite(leveled(rule.feature.floor, jnp.maximum(logs.max(1), past).max(-1)))
     near, far = jnp.exp(logs - level[:, None, None]), jnp.exp(past - level[:, None])
     if near.shape[-1] == 1:
-        weights = (made.query @ made.key.T if made.within is None else made.within) * near[None, ..., 0]
+        weights = made.query @ made.key.T if made.within is None else made.within
+        weights *= _each(near[..., 0], weights)
     else:
-        weights = jnp.einsum("rtf,sf,tsf->rts", made.query, made.key, near)
-    asked = made.query * far[None]
+        weights = jnp.einsum("...tf,sf,tsf->...ts", made.query, made.key, near)
+    asked = made.query * _each(far, made.query)
     numerator = weights @ made.value + asked @ sums.total.T
     denominator = weights.sum(-1) + asked @ sums.mass
     if rule.feature.floor:
         floor = rule.feature.floor * made.query.sum(-1)
         bare = jnp.where(seen.pairs, jnp.exp(left[..., 0]), 0)
         bare_past = jnp.where(seen.before, jnp.exp(spent[:, 0]), 0)
-        numerator += floor[..., None] * (bare @ made.value + bare_past[:, None] * sums.values[None])[None]
-        denominator += floor * (bare.sum(-1) + bare_past * sums.count)[None]
-    return _finished(rule, numerator, denominator, level[None] + made.reading)
+        numerator += floor[..., None] * _each(bare @ made.value + bare_past[:, None] * sums.values[None], numerator)
+        denominator += floor * _each(bare.sum(-1) + bare_past * sums.count, denominator)
+    return _finished(rule, numerator, denominator, _each(level, denominator) + made.reading)
+
+
+def _each(x: Array, like: Array) -> Array:
+    """The same for each of the heads that share a head of `Sums`."""
+    return jnp.expand_dims(x, range(like.ndim - x.ndim))
 
 
 def _left(rule: Rule, made: _Tokens, rows: Int[Array, " r"]) -> Float[Array, "r c #f"]:
@@ -328,7 +344,7 @@ def _left(rule: Rule, made: _Tokens, rows: Int[Array, " r"]) -> Float[Array, "r 
     return between(made.decay, rows)
 
 
-def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) -> Float[Array, "r c e"]:
+def _finished(rule: Rule, numerator: Array, denominator: Array, level: Array) -> Float[Array, "*r c e"]:
     if rule.feature.normalized:
         return _ratio(rule, numerator, denominator[..., None])
     return numerator * jnp.exp(level)[..., None]
