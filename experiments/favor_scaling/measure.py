@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jattn.benchmarks import turns
+from jattn.benchmarks.passes import passes, turn
 from jattn.features import Favor, Generalized
 from jattn.mechanisms import Layout, Mechanism, Split
 from jattn.mechanisms.attention import Attention
@@ -20,9 +20,6 @@ from jattn.mechanisms.linear import LinearAttention
 from jattn.models.decoder import DecoderConfig
 from jattn.part import Attended, Rng, Stats, part
 from jattn.parts.masks.causal import Causal
-from jattn.training import state
-from jattn.training.run import Run
-from jattn.training.step import gradients
 from jattn.training.sweeps import measures
 
 HERE = Path(__file__).parent
@@ -66,18 +63,9 @@ FULL = Setting(
 SMALL = Setting(dataclasses.replace(BLOCK, width=16, heads=2), timed=((16, 1), (32, 1)), compiled=(16, 32))
 
 
-def passes(block: DecoderConfig, arm: str, length: int) -> tuple[Callable, tuple]:
-    """Loss and gradients of one text of that length, and the shapes of what they are of."""
-    run = Run(model=dataclasses.replace(block, attention=ARMS[arm]), batch=1, context=length)
-    whole = gradients(run)
-    held = state.outline(run)
-
-    def both(variables, tokens):
-        found = whole(variables, {"tokens": tokens}, jax.random.key(0))
-        return found.loss, found.gradients
-
-    given = state.Variables(held.params, held.buffers), jax.ShapeDtypeStruct((1, length + 1), jnp.int32)
-    return both, given
+def model(block: DecoderConfig, arm: str) -> DecoderConfig:
+    """A block with that attention."""
+    return dataclasses.replace(block, attention=ARMS[arm])
 
 
 def memory(setting: Setting) -> list[dict]:
@@ -85,7 +73,7 @@ def memory(setting: Setting) -> list[dict]:
     found = []
     for length in setting.compiled:
         for arm in ARMS:
-            call, given = passes(setting.block, arm, length)
+            call, given = passes(model(setting.block, arm), length)
             found.append({"arm": arm, "length": length, "bytes": turns.compiled(call, *given)[1]})
     return found
 
@@ -94,19 +82,10 @@ def times(setting: Setting) -> list[dict]:
     """Milliseconds of each round, all arms in turns, so that what slows the machine slows them all."""
     found = []
     for length, rounds in setting.timed:
-        made = {arm: _turn(setting.block, arm, length) for arm in TIMED}
+        made = {arm: turn(model(setting.block, arm), length) for arm in TIMED}
         for arm, taken in turns.interleaved(made, rounds, 1).items():
             found.append({"arm": arm, "length": length, "ms": [float(f"{each:.4g}") for each in taken]})
     return found
-
-
-def _turn(block: DecoderConfig, arm: str, length: int) -> turns.Turn:
-    call, given = passes(block, arm, length)
-    made, _ = turns.compiled(call, *given)
-    run = Run(model=dataclasses.replace(block, attention=ARMS[arm]), batch=1, context=length)
-    begun = state.fresh(run)
-    tokens = jax.random.randint(jax.random.key(1), (1, length + 1), 0, block.vocabulary)
-    return lambda: jax.block_until_ready(made(state.Variables(begun.params, begun.buffers), tokens))
 
 
 PARTS: dict[str, Callable[[Setting], list[dict]]] = {"memory": memory, "times": times}

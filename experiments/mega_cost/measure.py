@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jattn.benchmarks import compilers, turns
+from jattn.benchmarks.passes import passes, turn
 from jattn.layers.heads.mega import Mega
 from jattn.mechanisms.attention import Attention
 from jattn.models.decoder import DecoderConfig
@@ -20,9 +20,6 @@ from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.masks.causal import Causal
 from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores.rotary_bias import RotaryBias
-from jattn.training import state
-from jattn.training.run import Run
-from jattn.training.step import gradients
 from jattn.training.sweeps import measures
 
 HERE = Path(__file__).parent
@@ -77,25 +74,12 @@ FULL = Setting(
 SMALL = Setting(blocks(8, 4, 2, 8), timed=((16, 1, ("Mega-chunk",)),), compiled=(16,), chip=())
 
 
-def passes(model: DecoderConfig, length: int, dtype: str) -> tuple[Callable, tuple]:
-    """Loss and gradients of one text of that length, and the shapes of what they are of."""
-    run = Run(model=model, batch=1, context=length, dtype=dtype)
-    whole, held = gradients(run), state.outline(run)
-
-    def both(variables, tokens):
-        found = whole(variables, {"tokens": tokens}, jax.random.key(0))
-        return found.loss, found.gradients
-
-    given = state.Variables(held.params, held.buffers), jax.ShapeDtypeStruct((1, length + 1), jnp.int32)
-    return both, given
-
-
 def memory(setting: Setting) -> list[dict]:
     """Temporary bytes of the programs compiled for this machine."""
     found = []
     for length in setting.compiled:
         for arm, model in setting.arms.items():
-            call, given = passes(model, length, "float32")
+            call, given = passes(model, length)
             found.append({"arm": arm, "length": length, "bytes": turns.compiled(call, *given)[1]})
     return found
 
@@ -121,18 +105,10 @@ def times(setting: Setting) -> list[dict]:
     """Milliseconds of each round, all arms in turns, so that what slows the machine slows them all."""
     found = []
     for length, rounds, arms in setting.timed:
-        made = {arm: _turn(setting.arms[arm], length) for arm in arms}
+        made = {arm: turn(setting.arms[arm], length) for arm in arms}
         for arm, taken in turns.interleaved(made, rounds, 1).items():
             found.append({"arm": arm, "length": length, "ms": [float(f"{each:.4g}") for each in taken]})
     return found
-
-
-def _turn(model: DecoderConfig, length: int) -> turns.Turn:
-    call, given = passes(model, length, "float32")
-    made, _ = turns.compiled(call, *given)
-    begun = state.fresh(Run(model=model, batch=1, context=length))
-    tokens = jax.random.randint(jax.random.key(1), (1, length + 1), 0, model.vocabulary)
-    return lambda: jax.block_until_ready(made(state.Variables(begun.params, begun.buffers), tokens))
 
 
 PARTS: dict[str, Callable[[Setting], list[dict]]] = {"memory": memory, "times": times, "chip": chip}
