@@ -80,7 +80,7 @@ class Own(dict):
     def __missing__(self, name: str):
         raise MissingArray(
             f"A part reads its array {path_of(self, name)!r}, which the variables lack; "
-            f"pass variables=attention.init(rng, jattn.Dims.of(query, key, value)) or add it to them."
+            f"pass what init makes, as in attention.init(rng, jattn.Dims.of(query, key, value)), or add it to them."
         )
 
     def tree_flatten_with_keys(self):

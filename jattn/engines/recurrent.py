@@ -147,9 +147,10 @@ def _check(form: str, transition: Transition, fixed: bool, segment: Array | None
     if form not in FORMS:
         raise ValueError(f"A form of a recurrence is one of {', '.join(FORMS)}, got {form!r}; leave it out to choose.")
     if taps is not None and (form not in ("convolution", "chunked") or not fixed or segment is not None):
+        line = "one line" if segment is None else "segments"
         raise ValueError(
-            f"A kernel that ends is a convolution or chunks, of transitions that are the same at all positions and "
-            f"without segments, got {taps} taps, {type(transition).__name__} and form={form!r}; use no truncation."
+            f"A kernel that ends is a convolution or chunks of one line, by transitions that are the same at all "
+            f"positions, got {taps} taps, {type(transition).__name__}, {line} and form={form!r}; use no truncation."
         )
     if form == "convolution" and not fixed:
         raise ValueError(

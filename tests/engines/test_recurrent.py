@@ -291,7 +291,7 @@ def test_refusals():
         recurrent.recur(*given, form="convolution")
     with pytest.raises(ValueError, match="of 3 channels and 2 states, got the shape \\(3, 4\\); begin with `start`"):
         recurrent.recur(*given, jnp.zeros((3, 4)))
-    with pytest.raises(ValueError, match="without segments, got 5 taps, Moving and form='convolution'; use no"):
+    with pytest.raises(ValueError, match="got 5 taps, Moving, one line and form='convolution'; use no"):
         recurrent.recur(*given, taps=5)
     case = CASES["segments"]
     data = cast(drawn(case), jnp.float32)
