@@ -117,7 +117,8 @@ def picture(found: Found) -> Figure:
     curves.set(xlabel="step", ylabel="training loss (nats per question)")
     dots.set(ylabel="held-out questions answered", ylim=(0, 1.03), xticks=range(len(RUN.ARMS)))
     dots.set_xticklabels([arm.replace(", ", ",\n").replace(" without", "\nwithout") for arm in RUN.ARMS], fontsize=8)
-    curves.legend(fontsize="small")
+    # between the arms that learn and the others
+    curves.legend(fontsize="small", loc="lower right", bbox_to_anchor=(1, 0.1))
     dots.legend(fontsize="small")
     return figure
 
