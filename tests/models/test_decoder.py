@@ -149,7 +149,9 @@ def test_the_future_changes_nothing(name):
     assert (abs(before[:, 8] - after[:, 8]).max(-1) > 1e-5).all()
 
 
-@pytest.mark.parametrize("name", ATTENTIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "sparsemax" else ()) for name in ATTENTIONS]
+)
 def test_padding_changes_nothing(name):
     weights = made(ATTENTIONS[name])
     want = run(*weights, TOKENS[:, :9])
@@ -250,7 +252,7 @@ def test_bad_options_are_refused(options, words):
         config(**({"attention": ATTENTIONS["rotary"]} | options))
 
 
-@pytest.mark.parametrize("pruned", [1, 2])
+@pytest.mark.parametrize("pruned", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_deepest_blocks_without_a_feed_forward_layer(pruned):
     weights = made(pruned=pruned, norm="none", residual="scaled", feedforward="fused", activation="identity")
     want = run(*weights, TOKENS)

@@ -199,7 +199,8 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(run, done, tmp_path, m
     assert losses(tmp_path / "run") == losses(done.directory)
 
 
-@pytest.mark.parametrize("evaluation, step", [pytest.param(2, 4, marks=pytest.mark.slow), (3, 5)])
+@pytest.mark.slow
+@pytest.mark.parametrize("evaluation, step", [(2, 4), (3, 5)])
 def test_a_stop_during_an_evaluation_saves_and_evaluates_later(run, done, tmp_path, monkeypatch, evaluation, step):
     means_on, begun = evaluate.means_on, []
 
