@@ -22,7 +22,7 @@ from jattn.layers.embeddings import DEVIATION, Embedding, Head
 from jattn.layers.flow import Flow, Record
 from jattn.layers.number_embedding import NumberEmbedding
 from jattn.layers.stack import Remat, Stack
-from jattn.mechanisms import Layout
+from jattn.mechanisms import Layout, Mechanism
 from jattn.mechanisms.attention import Attention
 from jattn.models import Model, network
 from jattn.models.network import Network
@@ -56,10 +56,11 @@ class EncoderConfig(Model):
     The `vocabulary` holds all bytes and one token more, which stands for those that are hidden; or a token is one of
     the real numbers of a line, or of an image, pixel by pixel. Fresh vectors of tokens have entries of an
     `embedding_deviation`. `length` is how many learned positions there are, `classifier_width` that of a layer with
-    GELU and biases between what is pooled and the classes, if any.
+    GELU and biases between what is pooled and the classes, if any. Which tokens a row sees the `attention` says: all of
+    them by default, and in linear attention with order="full" alone.
     """
 
-    attention: Attention = Attention(position=Rotary())
+    attention: Mechanism = Attention(position=Rotary())
     positions: Literal["none", "learned", "sin_cos"] = "none"
     length: int = 512
     reads: Literal["tokens", "numbers"] = "tokens"

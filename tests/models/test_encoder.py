@@ -10,9 +10,11 @@ from flax import nnx
 
 from jattn.layers.buffers import Buffer
 from jattn.layers.heads.grouped import Grouped
-from jattn.mechanisms import Layout
+from jattn.mechanisms import Layout, Mechanism
 from jattn.mechanisms.attention import Attention
+from jattn.mechanisms.linear import LinearAttention
 from jattn.models.encoder import Encoder, EncoderConfig, pooled
+from jattn.part import Attended, Stats, part
 from jattn.parts.positions.rotary import Rotary
 from jattn.parts.scores.t5_bias import T5Bias
 
@@ -97,6 +99,48 @@ def test_what_is_pooled():
     np.testing.assert_array_equal(pooled(x, None, "mean"), x.mean(1))
     np.testing.assert_array_equal(pooled(x, valid, "first"), x[:, 0])
     assert jnp.isfinite(jax.grad(lambda x: pooled(x, valid, "mean").sum())(x)).all()
+
+
+FULL = LinearAttention(order="full")
+
+
+@part
+class Quadratic(Mechanism):
+    """What `FULL` is: each row's weights of all valid keys, written out."""
+
+    def apply(self, own, split, layout, rng, state):
+        query, key = (jax.nn.elu(x) + 1 for x in (split.query, split.key))
+        key, value = (jnp.repeat(x, query.shape[1] // x.shape[1], axis=1) for x in (key, split.value))
+        weights = jnp.einsum("thd,shd->hts", query, key)
+        if layout.valid is not None:
+            weights = jnp.where(layout.valid[None, None], weights, 0)
+        out = jnp.einsum("hts,she->the", weights / weights.sum(-1, keepdims=True), value)
+        return Attended(out, Stats(None, None, None, jnp.zeros(out.shape[:2], int), {}))
+
+
+@pytest.mark.parametrize("options", [POOLED, {}], ids=["pooled", "tokenwise"])
+def test_linear_attention_sees_all_keys_as_its_quadratic_form_does(options):
+    longer = jnp.pad(TOKENS, ((0, 0), (0, 4)), constant_values=7)
+    valid = jnp.arange(13)[None] < jnp.array([[9], [5]])
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def graded(graphdef, params, tokens):
+        def loss(params):
+            logits = nnx.merge(graphdef, params, buffers)(tokens, layout=Layout(valid=valid)).logits
+            logits = logits if "classes" in options else jnp.where(valid[..., None], logits, 0)
+            return (logits**2).mean(), logits
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    found = {}
+    for attention in (Quadratic(), FULL):
+        graphdef, params, buffers = made(attention, **options)
+        found[attention] = graded(graphdef, params, longer)
+    assert_close(found[Quadratic()], found[FULL])
+    # what pads changes no bit
+    other = jnp.where(valid, longer, longer - 3)
+    for want, got in zip(*(jax.tree.leaves(x) for x in (found[FULL], graded(graphdef, params, other))), strict=True):
+        np.testing.assert_array_equal(want, got)
 
 
 @pytest.mark.parametrize(
