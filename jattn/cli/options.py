@@ -13,11 +13,12 @@ from jattn.mechanisms import Mechanism
 from jattn.mechanisms.linear import LinearAttention
 from jattn.part import Part
 from jattn.parts.features import Feature
+from jattn.parts.masks import Full
 
 Given = dict[str, list[str]]
 
 # what belongs to the tokens of a model, and stays where another attention is chosen by name
-PLACED = ("position", "context_axis")
+PLACED = ("position", "context_axis", "order")
 
 
 class Field(typing.NamedTuple):
@@ -241,10 +242,14 @@ def _chosen(field: Field, words: Sequence[str]) -> Any:
 
 
 def _placed(chosen: Mechanism, before: Any) -> Mechanism:
-    """An attention chosen by name, with the positions and the axis of that in whose place it comes."""
+    """An attention chosen by name, with the positions, axis and order of that in whose place it comes."""
     ours, theirs = (typing.get_type_hints(type(each)) for each in (chosen, before))
     shared = (name for name in PLACED if name in ours and ours[name] == theirs.get(name))
-    return dataclasses.replace(chosen, **{name: getattr(before, name) for name in shared})
+    held = {name: getattr(before, name) for name in shared}
+    # what an order is to linear attention a mask is to softmax: an encoder stays one
+    if "order" in ours and getattr(before, "mask", None) == Full():
+        held["order"] = "full"
+    return dataclasses.replace(chosen, **held)
 
 
 def combined(slot: type, text: str) -> Any:

@@ -94,13 +94,13 @@ def test_linear_attention_goes_by_the_name_of_its_features():
     assert re.search("one of attention, .*linear_attention, .*elu, favor, ", page)
 
 
-def test_another_attention_keeps_positions_and_axis_and_nothing_else():
+def test_another_attention_keeps_positions_axis_and_order_and_nothing_else():
     @dataclasses.dataclass(frozen=True)
     class Any:
-        attention: Mechanism = Attention(mask=Causal(), position=Rotary(base=9.0), context_axis="context")
+        attention: Mechanism
 
-    def read(words):
-        return options.build(Any(), options.given(words.split())).attention
+    def read(words, before=Attention(mask=Causal(), position=Rotary(base=9.0), context_axis="context")):
+        return options.build(Any(before), options.given(words.split())).attention
 
     placed = {"position": Rotary(base=9.0), "context_axis": "context"}
     assert read("--attention elu") == LinearAttention(**placed)
@@ -108,6 +108,10 @@ def test_another_attention_keeps_positions_and_axis_and_nothing_else():
     # one without an axis, and one without either
     assert read("--attention delta_attention") == DeltaAttention(position=Rotary(base=9.0))
     assert read("--attention short_convolution") == ShortConvolution()
+    # rows that see all keys go on to
+    assert read("--attention elu", Attention()) == LinearAttention(order="full")
+    assert read("--attention favor", LinearAttention(order="full")) == LinearAttention(Favor(), order="full")
+    assert read("--attention elu --attention.order causal", Attention()) == LinearAttention()
     assert read("--attention elu --attention.position unturned").position == Unturned()
     assert read("--attention elu --attention.position.base 5").position == Rotary(base=5.0)
 
