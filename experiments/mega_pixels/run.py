@@ -15,15 +15,15 @@ from jattn.training.mega_presets import laplace
 from jattn.training.objectives.classification import Classification
 from jattn.training.optimizers.adamw import AdamW
 from jattn.training.run import Run
-from jattn.training.sources import Source
 from jattn.training.sources.pixel_sequences import PixelSequences
 
-STEPS, BATCH = 800, 16
 # two of the fourteen lines that are kept of an image
-CONTEXT, CHUNK = 196, 28
+CHUNK = 28
 RATES = (3e-3, 1e-2)
 SEEDS = (0, 1)
 SOURCE = PixelSequences("mnist", stride=2)
+CONTEXT = SOURCE.shortest
+TASK: dict[str, Any] = {"source": SOURCE, "steps": 800, "batch": 16, "context": CONTEXT}
 
 WIDTH, DEPTH = 64, 2
 
@@ -51,11 +51,12 @@ def others(**own: Any) -> dict[str, EncoderConfig]:
     }  # fmt: skip
 
 
-def run(model: EncoderConfig, source: Source, steps: int, context: int, rate: float, seed: int) -> Run:
-    """A run of that model on the examples of a source."""
+def run(model: EncoderConfig, rate: float, seed: int, **task: Any) -> Run:
+    """A run of that model on the task."""
+    steps = task["steps"]
     return Run(
-        model=model, objective=Classification(), source=source, optimizer=AdamW(rate=rate), steps=steps, batch=BATCH,
-        context=context, seed=seed, evaluate_every=steps // 4, checkpoint_every=steps,
+        model=model, objective=Classification(), optimizer=AdamW(rate=rate), seed=seed, evaluate_every=steps // 4,
+        checkpoint_every=steps, **task,
     )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ MODELS = {
     **others(**READS),
 }
 CELLS = {
-    (arm, rate, seed): run(model, SOURCE, STEPS, CONTEXT, rate, seed)
+    (arm, rate, seed): run(model, rate, seed, **TASK)
     for seed in SEEDS
     for arm, model in MODELS.items()
     for rate in RATES
