@@ -40,9 +40,9 @@ def test_all_hold_on_figures_that_hold_to_them():
     "shares, rules",
     [
         (dict.fromkeys(("Mega", "Mega_chunk"), report.GUESS + 0.09) | {"S4D": 0.4, "Transformer": 0.35}, ["1"]),
-        ({"Mega": 0.64, "S4D": 0.65}, ["2", "5"]),
+        ({"Mega": 0.62, "S4D": 0.635}, ["2", "5"]),
         ({"Mega_chunk": 0.67}, ["3"]),
-        ({"S4D": 0.64}, ["4"]),
+        ({"S4D": 0.62}, ["4"]),
         ({"S4D": 0.71}, ["5"]),
     ],
 )
@@ -51,10 +51,12 @@ def test_what_breaks_a_rule(shares, rules):
 
 
 def test_what_is_always_right_so_often_is_the_commonest_kind():
-    texts, labels = RUN.SOURCE._part(1)
-    # every passage has the context's length; the last one of a scene reaches back
-    passages = [sum(-(-len(t) // RUN.CONTEXT) for t, l in zip(texts, labels, strict=True) if l == n) for n in range(3)]
-    assert report.GUESS == pytest.approx(max(passages) / np.sum(passages))
+    scenes = zip(*RUN.SOURCE._part(1), strict=True)
+    counts = np.zeros(3)
+    for scene, kind in scenes:
+        # passages are as long as the context; the last one of a scene reaches back
+        counts[kind] += -(-len(scene) // RUN.CONTEXT)
+    assert report.GUESS == pytest.approx(counts.max() / counts.sum())
 
 
 def test_a_missing_run_leaves_all_open_and_pictures_are_drawn():
