@@ -74,14 +74,13 @@ class Grid:
                 dots.plot([place] * len(shares), shares, mark, color=colors[arm])
             curves.plot([], [], color=colors[arm], label=arm)
         for rate, (style, mark) in styles.items():
-            curves.plot([], [], style, color="gray", label=f"rate {rate:g}")
-            dots.plot([], [], mark, color="gray", label=f"rate {rate:g}")
+            curves.plot([], [], style + mark, color="gray", label=f"rate {rate:g}")
         dots.axhline(guess, color="gray", linewidth=0.8, linestyle=":", label="always one class")
-        curves.set(xlabel="step", ylabel="training loss of a batch (nats)", ylim=(0, None))
+        curves.set(xlabel="step", ylabel="training loss of a batch (nats)")
         names = list(self.run.MODELS)
         dots.set(ylabel=f"held-out {what} that are right", xticks=range(len(names)), xticklabels=names, ylim=(0, 1))
-        curves.legend(fontsize="small")
-        dots.legend(fontsize="small")
+        # of both halves, under them: what is drawn leaves no corner free
+        figure.legend(loc="outside lower center", ncols=len(names) + len(styles) + 1, fontsize="small")
         return figure
 
 

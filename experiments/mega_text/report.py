@@ -3,6 +3,7 @@
 python experiments/mega_text/report.py [--smoke]: renews report.png and the part of README.md between its marks.
 """
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,28 @@ def commonest() -> float:
 GUESS = commonest()
 
 
+@functools.cache
+def counted(size: int) -> float:
+    """The share of the held-out passages that naive Bayes is right on by how often each `size` bytes are in a kind.
+
+    It reads every scene that is trained on; a tenth is added to each count.
+    """
+    read, passages = RUN.SOURCE.train(RUN.CONTEXT, 0), RUN.SOURCE.held_out(RUN.CONTEXT)
+    counts = np.full((RUN.READS["classes"], 256**size), 0.1)
+    for scene, kind in zip(read.texts, read.labels, strict=True):
+        counts[kind] += np.bincount(joined(np.frombuffer(scene, np.uint8), size), minlength=counts.shape[1])
+    logs = np.log(counts / counts.sum(1, keepdims=True))
+    told = (passages[number] for number in range(len(passages)))
+    right = [logs[:, joined(each["inputs"][: each["valid"]], size)].sum(1).argmax() == each["label"] for each in told]
+    return float(np.mean(right))
+
+
+def joined(text: np.ndarray, size: int) -> np.ndarray:
+    """Each `size` bytes that follow one another as one number."""
+    runs = np.lib.stride_tricks.sliding_window_view(text.astype(np.int64), size)
+    return runs @ 256 ** np.arange(size)
+
+
 def learned(grid: Any) -> Verdict:
     """Mega is right more often than who always says the commonest kind."""
     held, told = grid.above(MEGA, GUESS + LEARNED)
@@ -57,6 +80,7 @@ def text(found: Found) -> str:
     verdicts = {name: OPEN if found.missing else rule(grid) for name, rule in RULES.items()}
     lines = [*reports.judged(verdicts, found.missing), "", "### Held-out passages that are right, by seed", ""]
     lines += [*grid.table(), "", f"Of the held-out passages {GUESS:.1%} are of the commonest kind."]
+    lines += [f"Naive Bayes is right on {counted(1):.1%} by single bytes, and on {counted(2):.1%} by pairs of bytes."]
     return "\n".join([*lines, "", "### Machine", "", *reports.machines(found.held)])
 
 

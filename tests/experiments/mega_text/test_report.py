@@ -59,6 +59,16 @@ def test_what_is_always_right_so_often_is_the_commonest_kind():
     assert report.GUESS == pytest.approx(counts.max() / counts.sum())
 
 
+def test_bytes_that_follow_one_another_are_one_number():
+    text = np.frombuffer(b"abca", np.uint8)
+    assert report.joined(text, 1).tolist() == list(b"abca")
+    assert report.joined(text, 2).tolist() == [97 + 256 * 98, 98 + 256 * 99, 99 + 256 * 97]
+
+
+def test_pairs_of_bytes_tell_more_than_bytes_and_these_more_than_the_commonest_kind():
+    assert report.GUESS + 0.05 < report.counted(1) < report.counted(2) - 0.05
+
+
 def test_a_missing_run_leaves_all_open_and_pictures_are_drawn():
     given = found()
     given.held[0] = None
