@@ -22,8 +22,8 @@ Form = Literal["convolution", "chunked", "associative", "sequential"]
 FORMS = ("convolution", "chunked", "associative", "sequential")
 # tokens whose states the backward pass finds again
 STEPS = 128
-# so many tokens, or fewer, are gone through one by one
-FEW = 32
+# so many tokens, or fewer, are gone through one by one; in a batch two are already faster as a chunk
+FEW = 1
 # up to so many tokens a kernel that ends is fastest as a convolution
 TRANSFORMED = 8192
 
