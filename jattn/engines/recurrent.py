@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from jattn.engines import chunks, varying
-from jattn.engines.recurrent_steady import chunked, convolved, powers, turned
+from jattn.engines.recurrent_steady import chunked, convolved, parted, powers, turned
 from jattn.numerics import wide
 from jattn.parts.transitions import Diagonal, Transition
 
@@ -60,6 +60,12 @@ def recur(
         raise ValueError(
             f"The state of {type(transition).__name__} is of {shape[0]} channels and {shape[1]} states, got the shape "
             f"{jnp.shape(state)}; begin with `start` of this transition."
+        )
+    elif jnp.iscomplexobj(state) != complex_:
+        kinds = ("real", "complex") if complex_ else ("complex", "real")
+        raise ValueError(
+            f"The state of {type(transition).__name__} is of {kinds[1]} numbers, got {kinds[0]} ones; begin with "
+            f"`start` of this transition."
         )
     state = varying.alike(state.astype(held_kind), (own, given, segment))
     if not len(x):
@@ -225,7 +231,9 @@ def _one_by_one(
     made: Diagonal, x: Float[Array, "t c"], state: Inexact[Array, "c n"], fresh: Bool[Array, " t"] | None
 ) -> tuple[Float[Array, "t c"], Inexact[Array, "c n"]]:
     """Token by token."""
-    same = {"factor": turned(jnp.exp(made.log_decay), made.phase), "drive": made.drive, "read": made.read}
+    # a factor near 1 is rounded by as much at each token, all to one side; what it lacks to 1 is not
+    whole, rest = parted(made.log_decay, made.phase)
+    same = {"whole": whole, "rest": rest, "drive": made.drive, "read": made.read}
     same |= {} if made.skip is None else {"skip": made.skip}
     each = {name: leaf for name, leaf in same.items() if len(leaf) > 1}
     same = {name: leaf[0] for name, leaf in same.items() if name not in each}
@@ -233,8 +241,8 @@ def _one_by_one(
     def token(held, given):
         x, fresh, now = given
         now = same | now
-        factor = now["factor"] if fresh is None else jnp.where(fresh, 0, now["factor"])
-        held = factor * held + now["drive"] * x[:, None]
+        held = held if fresh is None else jnp.where(fresh, 0, held)
+        held = jnp.where(now["whole"], held, 0) + (now["rest"] * held + now["drive"] * x[:, None])
         return held, _heard(now["read"], held, now.get("skip"), x)
 
     state, out = lax.scan(token, state, (x, fresh, each))

@@ -14,7 +14,7 @@ import operator
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from jattn.numerics import toeplitz
 from jattn.parts.transitions import Diagonal
@@ -185,6 +185,19 @@ def _with_skip(line: Float[Array, "c k"], made: Diagonal) -> Float[Array, "c k"]
 def turned(size: Float[Array, "..."], phase: Float[Array, "..."] | None) -> Inexact[Array, "..."]:
     """Numbers of these sizes and phases in radians, real without."""
     return size if phase is None else lax.complex(size * jnp.cos(phase), size * jnp.sin(phase))
+
+
+def parted(log: Float[Array, "..."], phase: Float[Array, "..."] | None) -> tuple[Bool[Array, "..."], Array]:
+    """Where exp(log + i phase) is nearer to 1 than to 0, and what it is beyond 1 there, and in all elsewhere."""
+    size, lost = jnp.exp(log), jnp.expm1(log)
+    if phase is None:
+        whole = size > 0.5
+        return whole, jnp.where(whole, lost, size)
+    # e^{i phase} - 1, without taking 1 from a cosine
+    back, sine = -2 * jnp.square(jnp.sin(phase / 2)), jnp.sin(phase)
+    whole = size * jnp.cos(phase) > 0.5
+    real = jnp.where(whole, lost + size * back, size * jnp.cos(phase))
+    return whole, lax.complex(real, size * sine)
 
 
 def _held(state: Inexact[Array, "... n"]) -> Float[Array, "... k"]:

@@ -289,6 +289,12 @@ def test_refusals():
         recurrent.recur(*given, form="fft")
     with pytest.raises(ValueError, match="serves transitions that are the same at all positions, got Moving; use form"):
         recurrent.recur(*given, form="convolution")
+    with pytest.raises(
+        ValueError, match="The state of Moving is of real numbers, got complex ones; begin with `start`"
+    ):
+        recurrent.recur(*given, jnp.zeros((3, 2), jnp.complex64))
+    with pytest.raises(ValueError, match="The state of Turning is of complex numbers, got real ones; begin with"):
+        recurrent.recur(Turning(), *given[1:], jnp.zeros((3, 2)))
     with pytest.raises(ValueError, match="of 3 channels and 2 states, got the shape \\(3, 4\\); begin with `start`"):
         recurrent.recur(*given, jnp.zeros((3, 4)))
     with pytest.raises(ValueError, match="got 5 taps, Moving, one line and form='convolution'; use no"):
@@ -301,3 +307,22 @@ def test_refusals():
         ValueError, match="S4D has 3 channels in its log_decay, got 5 channels; make its arrays by init"
     ):
         recurrent.recur(case.transition, data["own"], jnp.zeros((4, 5)))
+
+
+@pytest.mark.parametrize(
+    "transition", [DampedEma(2), S4D(2), LinearRecurrentUnit(2)], ids=lambda made: type(made).__name__
+)
+def test_single_steps_lose_no_more_than_chunks_however_slowly_they_forget(transition, float64):  # noqa: F811
+    own = transition.init(jax.random.key(0), DIMS).params
+    if "alpha" in own:
+        own |= {"alpha": own["alpha"] - 7}
+    x = jax.random.normal(jax.random.key(1), (2048, CHANNELS))
+
+    def run(form, kind):
+        out, state = recurrent.recur(transition, cast(own, kind), x.astype(kind), form=form)
+        return out, state.real, state.imag
+
+    want = run("chunked", jnp.float64)
+    # rounding of a factor alone, over and over, would be 2048 half places of 6e-8 in what is forgotten slowest
+    for form in ("chunked", "sequential"):
+        assert_close(want, run(form, jnp.float32), 5e-6)
