@@ -6,6 +6,7 @@ from jattn import lazy
 _HOMES = {
     "Cache": "jattn.parts.caches",
     "Kept": "jattn.parts.caches",
+    "LastKept": "jattn.parts.caches",
     "Recent": "jattn.parts.caches.recent",
     "Whole": "jattn.parts.caches.whole",
 }

@@ -25,7 +25,7 @@ def looked_up(
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise TypeError(
             f"An embedding reads whole numbers, got {tokens.dtype} of shape {tokens.shape}; give a source of "
-            f"tokens, or a model that reads these."
+            f"tokens, or a model that reads numbers, as an encoder does by --model.reads numbers."
         )
     # looked up with all their features, for the result is split by tokens
     return constrained(axes, table.astype(dtype), "vocabulary", None)[tokens]

@@ -83,7 +83,7 @@ def _taken(projection: Heads, own: dict, dims: Dims, x: Float[Array, "*b t m"], 
     theirs, ours = state if isinstance(state, _Decoding) else (state, None)
     batch = x.shape[:-2]
     want, got = (
-        [(jax.tree_util.keystr(path), leaf.shape[lead:]) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+        [(jax.tree_util.keystr(path), _kind(leaf, lead)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
         for tree, lead in ((held, 0), (ours, len(batch)))
     )
     if want != got:
@@ -95,8 +95,13 @@ def _taken(projection: Heads, own: dict, dims: Dims, x: Float[Array, "*b t m"], 
     return _Decoding(theirs, ours)
 
 
-def _listed(shapes: list) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in shapes) or "nothing"
+def _kind(leaf: Any, lead: int) -> str:
+    """The shape behind the leading axes, and of which numbers where they are complex."""
+    return f"{leaf.shape[lead:]}{' complex' if jnp.iscomplexobj(leaf) else ''}"
+
+
+def _listed(kinds: list) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in kinds) or "nothing"
 
 
 def _batched(one: Callable, lead: int) -> Callable:

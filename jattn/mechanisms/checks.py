@@ -208,9 +208,10 @@ def distances(scores: tuple[Score, ...], mask: Mask, query: Side, key: Side, tok
         rows = keys = np.arange(tokens)
     if rows.size and keys.size and _farther(mask, score.near, (rows, keys), (query, key), place):
         name = type(score).__name__
+        most = 1 + max(rows.max() - keys.min(), keys.max() - rows.min())
         raise ValueError(
             f"{name} has numbers for positions less than {score.near} tokens apart, got a mask that lets rows see "
-            f"farther in a call of {tokens} tokens; make it with {name}(length={tokens}), keep rows near by a mask, as "
+            f"farther in a call of {tokens} tokens; make it with {name}(length={most}), keep rows near by a mask, as "
             f"BlockDiagonal({score.near}) does, or use RotaryBias, which has no limit."
         )
 

@@ -274,7 +274,8 @@ def damped_ema(
 
     `params` holds "transition", the arrays delta, alpha, beta, gamma "c n" of `DampedEma`; the same under "backward"
     where rows hear later tokens too, and "omega" "c" where a multiple of the input is added, as `Recurrence().init`
-    makes them. Data as in `jattn.recur`. Raises ValueError for arrays that are absent or of other sizes.
+    makes them. Data as in `jattn.recur`. Raises KeyError for arrays that are absent and ValueError for arrays of other
+    sizes.
     """
     sides = {name: DampedEma(_expansion(params, name)) for name in ("transition", "backward") if name in params}
     residual = "learned" if "omega" in params else "none"

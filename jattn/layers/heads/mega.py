@@ -21,7 +21,7 @@ from jattn.layers.heads import Heads
 from jattn.layers.product import plus, product
 from jattn.layers.recurring import recur
 from jattn.layers.through_heads import Given
-from jattn.mechanisms import Layout, Mechanism, Split
+from jattn.mechanisms import Layout, Mechanism, Split, checks
 from jattn.mechanisms.attention import Attention
 from jattn.mechanisms.recurrence import Recurrence
 from jattn.part import Attended, Dims, Rng, part
@@ -179,6 +179,7 @@ def mega_attention(
     x = jnp.asarray(x)
     flow = Flow(Layout() if layout is None else layout, rng=rng, state=state, stream=stream)
     dims = mega.dims(x.shape[-1], 1, None)
+    checks.variables(mega, mega.own(variables[0]), dims)
     y, flow, record = through_heads.apply(mega, attention, variables, dims, x, flow)
     return Attended((x if stream is None else stream) + y, record.stats, flow.state)
 

@@ -22,6 +22,10 @@ class Kept(NamedTuple):
     length: Int[Array, ""]
 
 
+class LastKept(Kept):
+    """The same for the last tokens alone, the newest last: what was kept in order of all is not read as these."""
+
+
 class Cache(Part):
     """Keeps the keys and values of one example from call to call, all that rows see of what came before."""
 
@@ -70,7 +74,7 @@ def empty(rows: int, dims: Dims, dtype: DTypeLike, extra: dict) -> Kept:
 def new_rows(kept: Kept, key: Side, value: Float[Array, "n j e"]) -> Kept:
     """New tokens as rows of the dtypes of those kept, with the length that there is with them."""
     new = key.vector.shape[0]
-    rows = Kept(
+    rows = type(kept)(
         key.vector,
         value,
         {name: key.extra[name] for name in kept.extra},

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jattn.part import Dims, Side, part
-from jattn.parts.caches import Cache, Kept, empty, new_rows, shown
+from jattn.parts.caches import Cache, Kept, LastKept, empty, new_rows, shown
 
 
 @part
@@ -31,13 +31,14 @@ class Recent(Cache):
             )
 
     def start(self, dims: Dims, dtype: DTypeLike, extra: dict) -> Kept:
-        return empty(self.size, dims, dtype, extra)
+        return LastKept(*empty(self.size, dims, dtype, extra))
 
     def append(self, kept: Kept, key: Side, value: Float[Array, "n j e"]) -> Kept:
-        if kept.key.shape[0] != self.size:
+        if not isinstance(kept, LastKept) or kept.key.shape[0] != self.size:
+            which = "the last" if isinstance(kept, LastKept) else "all"
             raise ValueError(
-                f"A decoding state goes on in a cache of its size, got one of {kept.key.shape[0]} tokens for "
-                f"Recent({self.size}); start one by this model's state."
+                f"A decoding state goes on in a cache of its kind and size, got one of {which} {kept.key.shape[0]} "
+                f"tokens for Recent({self.size}); start one by this model's state."
             )
         rows = new_rows(kept, key, value)
         held, new = kept._replace(length=None), rows._replace(length=None)

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from jattn.part import Dims, Side, part
-from jattn.parts.caches import Cache, Kept, empty, new_rows, shown
+from jattn.parts.caches import Cache, Kept, LastKept, empty, new_rows, shown
 
 
 @part
@@ -36,6 +36,11 @@ class Whole(Cache):
 
     def check(self, kept: Kept, new: int) -> None:
         room = kept.key.shape[-3]
+        if isinstance(kept, LastKept):
+            raise ValueError(
+                f"A decoding state goes on in a cache of its kind, got one of the last {room} tokens alone for "
+                f"Whole(); start one by this model's state."
+            )
         try:
             held = int(np.asarray(kept.length).max())
         except jax.errors.TracerArrayConversionError:

@@ -12,7 +12,7 @@ from scipy.special import erf
 from jattn.layers.block import Block
 from jattn.layers.buffers import arrays
 from jattn.layers.flow import Flow
-from jattn.layers.heads.mega import Mega
+from jattn.layers.heads.mega import Mega, mega_attention
 from jattn.layers.multihead import MultiHead
 from jattn.mechanisms import Layout
 from jattn.mechanisms.attention import Attention
@@ -301,8 +301,16 @@ def test_a_state_of_another_model_is_refused():
         module(X, Flow(state=layer(value=12).state(3, 20, jnp.float32)))
     chunks = layer("laplace in chunks")
     chunks.attention = Attention(mask=BlockDiagonal(CHUNK), cache=Recent(CHUNK + 1))
-    with pytest.raises(ValueError, match=r"got one of 6 tokens for Recent\(5\)"):
+    with pytest.raises(ValueError, match=r"got one of the last 6 tokens for Recent\(5\)"):
         layer("laplace in chunks")(X, Flow(state=chunks.state(3, 20, jnp.float32)))
+
+
+def test_variables_of_another_size_are_refused():
+    attention = Attention(RotaryBias(), Causal())
+    sizes = Mega(shared=6).dims(8, 1, None)
+    given = Mega(shared=6).init(jax.random.key(0), sizes), attention.init(jax.random.key(1), sizes)
+    with pytest.raises(ValueError, match=r"The array '.*' has the shape .* in a call of these sizes and options, got"):
+        mega_attention(jnp.ones((1, 5, 8)), Mega(shared=4), attention, variables=given)
 
 
 def test_rows_without_keys_give_no_attention_and_no_gradient_is_lost():

@@ -1,5 +1,7 @@
 """Recent tokens alone: what is kept and shown, and that masks which look farther back are refused."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from jattn.mechanisms.attention import Attention
 from jattn.part import Dims, Side
 from jattn.parts.caches.recent import Recent
+from jattn.parts.caches.whole import Whole
 from jattn.parts.masks.block_diagonal import BlockDiagonal
 from jattn.parts.masks.causal import Causal
 from jattn.parts.masks.window import Window
@@ -58,5 +61,14 @@ def test_other_sizes_are_refused():
     with pytest.raises(ValueError, match="Recent.size must be at least 1 token, got 0"):
         Recent(0)
     kept = Recent(4).start(DIMS, jnp.float32, {})
-    with pytest.raises(ValueError, match=r"got one of 4 tokens for Recent\(3\)"):
+    with pytest.raises(ValueError, match=r"got one of the last 4 tokens for Recent\(3\)"):
         CACHE.append(kept, side(0, 1), jnp.ones((1, 1, 3)))
+
+
+def test_a_state_of_the_other_kind_of_cache_is_refused():
+    # of the same sizes, but the newest token elsewhere
+    last, all_of_them = CACHE.start(DIMS, jnp.float32, {}), Whole().start(replace(DIMS, length=3), jnp.float32, {})
+    with pytest.raises(ValueError, match=r"got one of all 3 tokens for Recent\(3\)"):
+        CACHE.append(all_of_them, side(0, 1), jnp.ones((1, 1, 3)))
+    with pytest.raises(ValueError, match=r"got one of the last 3 tokens alone for Whole\(\)"):
+        Whole().check(last, 1)

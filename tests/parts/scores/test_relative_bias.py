@@ -80,6 +80,15 @@ def test_a_call_whose_rows_may_see_farther_is_refused(mask):
         attended(12, mask)
 
 
+def test_the_length_that_is_named_serves_positions_that_are_given():
+    with pytest.raises(ValueError, match=r"make it with RelativeBias\(length=56\)"):
+        attended(12, layout=Layout(positions=5 * jnp.arange(12)), call=attend)
+    layout, x = Layout(positions=5 * jnp.arange(12)), jnp.ones((12, 1, 4))
+    variables = Variables({"score": {"0": {"table": jnp.ones((1, 111))}}}, {})
+    attention = Attention(score=RelativeBias(56))
+    assert jnp.isfinite(compiled_attend(x, x, x, attention, variables=variables, layout=layout).out).all()
+
+
 @pytest.mark.parametrize("mask", [BlockDiagonal(5), Causal() & BlockDiagonal(3), Window(4), Window(4, 4)])
 def test_a_mask_that_keeps_rows_near_lets_any_length_be(mask):
     assert jnp.isfinite(attended(12, mask)).all()
