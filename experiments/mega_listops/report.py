@@ -168,7 +168,7 @@ def picture(found: Found) -> Figure:
     curves.set(xlabel="step", ylabel="held-out expressions told", ylim=(0, None))
     dots.set(xticks=range(len(RUN.MODELS)), xticklabels=list(RUN.MODELS))
     curves.legend(fontsize="small")
-    dots.legend(fontsize="small")
+    figure.legend(*dots.get_legend_handles_labels(), loc="outside lower right", ncols=5, fontsize="small")
     return figure
 
 
