@@ -18,7 +18,11 @@ from jattn.parts.transitions import Diagonal, Transition
 
 @part
 class LinearRecurrentUnit(Transition):
-    """`states` complex numbers a channel, of sizes `least` to `most` and turns up to `turn` radians at the start."""
+    """`states` complex numbers a channel, of sizes `least` to `most` and turns up to `turn` radians at the start.
+
+    Thousands of tokens turn by thousands of radians, which float32 knows roughly: at 4,097 tokens the gradient of theta is
+    3e-4 to 4e-3 of the largest off, by the form.
+    """
 
     states: int = 16
     least: float = 0.9
