@@ -165,7 +165,7 @@ def weights(
 ) -> Float[Array, "h r s"]:
     """What some rows give to each key, in memory that grows with r times s; of values shapes alone are read."""
     found = _weighed(rule, own, query, key, value, place, rows)[1]
-    found = found.reshape(-1, *found.shape[2:])[..., : len(key.vector)]
+    found = found.reshape(-1, *found.shape[-2:])[..., : len(key.vector)]
     return found if query.valid is None else jnp.where(query.valid[rows, None], found, 0)
 
 

@@ -89,6 +89,7 @@ def test_bad_input_is_refused_before_anything_is_measured(words, sentence, refus
     assert code == 2 and sentence in told
 
 
+@pytest.mark.slow
 def test_without_torch_the_others_are_measured_and_one_sentence_names_the_extra(monkeypatch, capsys, refused):
     monkeypatch.setitem(sys.modules, "torch", None)
     for module in (attention, attention_lengths, linear_attention):

@@ -213,6 +213,7 @@ def begun(trained, tmp_path):
     return here
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_cut_off(trained, begun, capsys):
     assert cli.main(["train", "--resume", str(begun), "--workers", "1"]) == 0
     assert "goes on after step 1 of 2" in capsys.readouterr().out

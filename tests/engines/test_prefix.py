@@ -295,7 +295,11 @@ def test_gradients_of_state_decay_and_features_are_differences(float64):  # noqa
         np.testing.assert_allclose((slope * along).sum(), (ends[0] - ends[1]) / 2e-6, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("feature", [Exponential(floor=0.1), Exponential()], ids=["floor", "no floor"])
+@pytest.mark.parametrize(
+    "feature",
+    [pytest.param(Exponential(floor=0.1), marks=pytest.mark.slow), Exponential()],
+    ids=["floor", "no floor"],
+)
 def test_a_decay_of_zero_begins_anew_as_a_segment_does(feature, float64):  # noqa: F811
     segments = runs(TOKENS)
     begins = tuple(int(n) for n in np.flatnonzero(np.diff(segments, prepend=-1)))

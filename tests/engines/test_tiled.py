@@ -41,7 +41,11 @@ MIXTURES = [
 ]
 
 
-@pytest.mark.parametrize("attention", MIXTURES, ids=["sparsemax", "sink", "squared_relu"])
+@pytest.mark.parametrize(
+    "attention",
+    [pytest.param(MIXTURES[0], marks=pytest.mark.slow), *MIXTURES[1:]],
+    ids=["sparsemax", "sink", "squared_relu"],
+)
 def test_parts_together(attention):
     assert_tiled_equals_dense(attention, padded_layout())
 

@@ -113,6 +113,7 @@ def test_vectors_change_in_training_steps_alone():
         np.testing.assert_allclose(jnp.linalg.norm(vector, axis=-1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_hundred_layers_without_norms_are_finite():
     config = DecoderConfig(
         width=8, depth=100, vocabulary=16, norm="none", activation="gelu", reparametrization=SigmaReparam()

@@ -101,9 +101,9 @@ def assert_close(want, got):
         np.testing.assert_allclose(a, b, rtol=3e-5, atol=64 * np.finfo(np.float32).eps * size)
 
 
-# that of sparsemax is compiled the longest, and engines decode it in tests of their own
+# these are compiled the longest, and engines decode them in tests of their own
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "sparsemax")) for name in ATTENTIONS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("t5", "sparsemax"))) for name in ATTENTIONS]
 )
 def test_decoding_in_pieces_is_one_pass(name):
     weights = made(ATTENTIONS[name])

@@ -118,7 +118,7 @@ class Quadratic(Mechanism):
         return Attended(out, Stats(None, None, None, jnp.zeros(out.shape[:2], int), {}))
 
 
-@pytest.mark.parametrize("options", [POOLED, {}], ids=["pooled", "tokenwise"])
+@pytest.mark.parametrize("options", [POOLED, pytest.param({}, marks=pytest.mark.slow)], ids=["pooled", "tokenwise"])
 def test_linear_attention_sees_all_keys_as_its_quadratic_form_does(options):
     longer = jnp.pad(TOKENS, ((0, 0), (0, 4)), constant_values=7)
     valid = jnp.arange(13)[None] < jnp.array([[9], [5]])

@@ -151,11 +151,8 @@ PERFORMER = dataclasses.replace(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "run",
-    [IMAGES, *(pytest.param(run, marks=pytest.mark.slow) for run in (MASKED, STRINGS, PERFORMER))],
-    ids=["images", "masked", "strings", "performer"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [IMAGES, MASKED, STRINGS, PERFORMER], ids=["images", "masked", "strings", "performer"])
 def test_a_step_of_any_model_is_compiled_for_chips(run):
     needs_compiler("v5e")
     made = plan.plan(run, topology="v5e:2x4")

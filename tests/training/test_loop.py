@@ -265,7 +265,7 @@ class Breaks(NextToken):
         return jnp.where(moved, jnp.nan, loss), terms
 
 
-@pytest.mark.parametrize("every", [1, 9])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 9])
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(run, tmp_path, every):
     broken = Run(**{**vars(run), "objective": Breaks(), "checkpoint_every": every})
     with pytest.raises(FloatingPointError, match="got nan at step 2"):
@@ -305,6 +305,7 @@ def entropies_by_hand(params, tokens):
     return found
 
 
+@pytest.mark.slow
 def test_logged_entropies_are_those_of_the_saved_weights(tmp_path):
     run = Run(
         model=DecoderConfig(width=16, depth=3),

@@ -20,8 +20,8 @@ from jattn.parts.transitions import Diagonal, Transition
 class LinearRecurrentUnit(Transition):
     """`states` complex numbers a channel, of sizes `least` to `most` and turns up to `turn` radians at the start.
 
-    Thousands of tokens turn by thousands of radians, which float32 knows roughly: at 4,097 tokens the gradient of theta is
-    3e-4 to 4e-3 of the largest off, by the form.
+    Thousands of tokens turn by thousands of radians, which float32 knows roughly: at 4,097 tokens the gradient of theta
+    is 3e-4 to 4e-3 of the largest off, by the form.
     """
 
     states: int = 16

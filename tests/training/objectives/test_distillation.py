@@ -71,6 +71,7 @@ def test_only_the_maps_train_and_the_loss_falls():
     assert sum(names.values()) == 2
 
 
+@pytest.mark.slow
 def test_examples_that_fill_a_batch_are_not_measured():
     held = started()
     score = evaluate.scorer(RUN)
