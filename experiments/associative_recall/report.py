@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, accuracy, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -37,11 +37,6 @@ def state_bytes(arm: str, size: int) -> int:
         return attention.state(dims, jnp.float32, attention.own(variables))
 
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(held)))
-
-
-def accuracy(held: dict[str, Any]) -> float:
-    """The share of held-out questions that are answered; 0 where the run diverged."""
-    return held["reached"].get("heldout_accuracy", 0.0)
 
 
 def shares(found: Found, arm: str, size: int) -> dict[float, float]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, loss, row
+from jattn.training.sweeps.reports import Found, Verdict, accuracy, loss, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -29,11 +29,6 @@ def seeds(found: Found, weight: float, rate: float) -> list[dict[str, Any] | Non
     """The results of a cell of the grid."""
     cells = dict(zip(RUN.CELLS, found.held, strict=True))
     return [cells[weight, rate, seed] for seed in RUN.SEEDS]
-
-
-def accuracy(held: dict[str, Any]) -> float:
-    """The share of held-out bags that are right; 0 where the run diverged."""
-    return held["reached"].get("heldout_accuracy", 0.0)
 
 
 def entropy(held: dict[str, Any]) -> float:

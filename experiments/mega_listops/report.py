@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from jattn.training.data import listops
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, accuracy, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -72,11 +72,6 @@ def baselines() -> dict[str, float]:
 def read(example: dict[str, Any]) -> tuple[list[int], int]:
     """An expression's tokens and value."""
     return example["inputs"][: example["valid"]].tolist(), int(example["label"])
-
-
-def accuracy(held: dict[str, Any]) -> float:
-    """The share of held-out expressions that are told; 0 where the run diverged."""
-    return held["reached"].get("heldout_accuracy", 0.0)
 
 
 def shares(found: Found, arm: str, rate: float) -> list[float]:

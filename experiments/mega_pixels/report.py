@@ -34,7 +34,7 @@ class Grid:
     def shares(self, arm: str, rate: float) -> list[float]:
         """Of what is there, the share of held-out examples that is right, by seed; 0 where a run diverged."""
         held = [self.cells[arm, rate, seed] for seed in self.run.SEEDS]
-        return [each["reached"].get("heldout_accuracy", 0.0) for each in held if each]
+        return [reports.accuracy(each) for each in held if each]
 
     def best(self, arm: str) -> float:
         """The mean share of the seeds at the rate where it is largest."""

@@ -17,7 +17,6 @@ from jattn.training.sweeps.reports import Found, Verdict, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
-ACCURACY = listed.executed(HERE.parent / "associative_recall" / "report.py").accuracy
 EXACT, MEGA, NEARER, CHUNK, NONE, S4D = RUN.ARMS
 # shares of the questions: by chance of one who knows the values of an example, and of one who knows nothing
 KNOWN, BLIND = 1 / RUN.RECALL.SOURCE.pairs, 1 / RUN.RECALL.SOURCE.values
@@ -39,7 +38,7 @@ def shares(found: Found, arm: str) -> dict[float, float]:
     """The share of the questions that an arm answers by rate, of the runs that are there."""
     cells = dict(zip(RUN.CELLS, found.held, strict=True))
     held = {rate: cells[arm, rate] for rate in RUN.RATES}
-    return {rate: ACCURACY(each) for rate, each in held.items() if each}
+    return {rate: reports.accuracy(each) for rate, each in held.items() if each}
 
 
 def best(found: Found, arm: str) -> float:

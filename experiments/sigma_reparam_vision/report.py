@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jattn.training.sweeps import listed, reports
-from jattn.training.sweeps.reports import Found, Verdict, row
+from jattn.training.sweeps.reports import Found, Verdict, accuracy, row
 
 HERE = Path(__file__).parent
 RUN = listed.executed(HERE / "run.py")
@@ -23,11 +23,6 @@ LEARNED = 0.9
 # how far a mean may lie from another's to be as good
 POINT = 0.01
 OPEN = Verdict(None, "not all there")
-
-
-def accuracy(held: dict[str, Any]) -> float:
-    """The share of held-out images that are told right; none where the run diverged."""
-    return 0.0 if "diverged" in held["reached"] else held["reached"]["heldout_accuracy"]
 
 
 def shown(found: Found, arm: str, rate: float | None, seeds: tuple[int, ...]) -> list[dict[str, Any] | None]:

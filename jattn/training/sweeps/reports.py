@@ -54,6 +54,11 @@ def loss(held: Mapping[str, Any]) -> float:
     return math.inf if "diverged" in held["reached"] else held["reached"]["heldout_loss"]
 
 
+def accuracy(held: Mapping[str, Any]) -> float:
+    """The share of held-out examples that a result is right on; 0 where the run diverged."""
+    return 0.0 if "diverged" in held["reached"] else held["reached"].get("heldout_accuracy", 0.0)
+
+
 def sentence(verdicts: Mapping[str, Verdict], missing: int = 0) -> str:
     """The verdict: upheld where every rule held; none while a run is missing or a rule is open."""
     failed, unknown = ([name for name, each in verdicts.items() if each.held is was] for was in (False, None))

@@ -79,3 +79,8 @@ def test_smoke_reads_shortened_runs_and_leaves_the_page(folder, tmp_path, monkey
 def test_a_run_that_diverged_has_no_finite_loss():
     assert reports.loss({"reached": {"heldout_loss": 2.5}}) == 2.5
     assert reports.loss({"reached": {"diverged": 3}}) == float("inf")
+
+
+def test_a_run_that_diverged_is_right_on_nothing():
+    assert reports.accuracy({"reached": {"heldout_accuracy": 0.7}}) == 0.7
+    assert reports.accuracy({"reached": {"heldout_accuracy": 0.7, "diverged": 3}}) == 0
