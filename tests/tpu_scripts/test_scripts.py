@@ -18,8 +18,9 @@ LONGEST = 39
 # words that one of the two shells on the way to the worker would change if they were not quoted for both
 AWKWARD = ["my run", "it's", '"', "$HOME", "*", "", "a;b", "-x", "two  blanks", "line\nbreak", "`id`", "ä"]
 
-# what is noted: each word ends with a unit separator, each call with a record separator
-NOTE = '#!/bin/bash\n{ printf "%s\\x1f" "${0##*/}" "$@"; printf "\\x1e"; } >>"$NOTED"\n'
+# what is noted: each word ends with a unit separator, each call with a record separator and a line break; all by one
+# write, since a command on the worker notes beside what follows it
+NOTE = '#!/bin/bash\nprintf -v call "%s\\x1f" "${0##*/}" "$@"\ncat <<<"$call"$\'\\x1e\' >>"$NOTED"\n'
 # the call of number FAILS fails; STATES are what a request in the queue tells, one after another
 GCLOUD = (
     NOTE
@@ -75,7 +76,7 @@ class Tree(NamedTuple):
 
     def noted(self, program: str | None = "gcloud") -> list[list[str]]:
         """The words of every call of a program, or of all; the next time, of those since."""
-        calls = [call.split("\x1f")[:-1] for call in self.file("NOTED").read_text().split("\x1e")[:-1]]
+        calls = [call.split("\x1f")[:-1] for call in self.file("NOTED").read_text().split("\x1e\n")[:-1]]
         self.file("NOTED").write_text("")
         self.file("CALLS").write_text("")
         return [words for name, *words in calls if program in (None, name)]
