@@ -1,5 +1,6 @@
 """What every test runs under: the CPU, and compiled code kept between runs."""
 
+import ctypes
 import gc
 import os
 import tempfile
@@ -11,6 +12,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # level 0 would save another fifth, but XLA for CPU then gets gradients of learned scores wrong
 FASTER = (
     "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+    # one module a program: the workers have no core to spare for parts
+    " --xla_cpu_parallel_codegen_split_count=1"
 )
 os.environ.setdefault("XLA_FLAGS", FASTER)
 
@@ -50,6 +53,10 @@ def pytest_runtest_teardown(item, nextitem):
     if nextitem is not None and nextitem.path != item.path and resident() > MOST_RESIDENT:
         jax.clear_caches()
         gc.collect()
+        # glibc keeps for itself what was freed, and every file that follows would be forgotten too
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def resident() -> int:

@@ -46,7 +46,7 @@ def test_tiled_equals_dense_with_padding_and_an_empty_row(score, tiles_that_divi
     assert_tiled_equals_dense(Attention(score=score(), mask=Causal()), padded_layout())
 
 
-@every_score
+@each_kind
 def test_tiled_equals_dense_where_keys_outnumber_queries(score, tiles_that_divide_nothing):
     if score().mixes:
         pytest.skip("a score that mixes positions has its queries among its keys")
@@ -91,6 +91,6 @@ def test_one_that_reads_no_position_says_so_truly(score, tiles_that_divide_nothi
     np.testing.assert_array_equal(here.out, there.out)
 
 
-@every_score
+@each_kind
 def test_memory_is_linear_both_ways(score):
     assert_linear_memory(Attention(score=score(), mask=Causal()))
