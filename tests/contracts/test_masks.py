@@ -39,7 +39,7 @@ MASKS = [mask() for mask in parts_of(Mask)] + [
     ~(Causal() & Window(left=(1, 2, 3, 4))),
 ]
 every_mask = pytest.mark.parametrize("mask", MASKS, ids=repr)
-# where data decide too, every second one shows it
+# where each is long to compile, every second one shows it
 some_masks = pytest.mark.parametrize(
     "mask",
     [pytest.param(mask, marks=pytest.mark.slow) if n % 2 else mask for n, mask in enumerate(MASKS)],
