@@ -88,7 +88,7 @@ def test_batches_by_vmap_and_by_loop_are_single_examples(normalizer, tiles_that_
     assert_batches(Attention(normalizer=normalizer(), mask=Causal()), monkeypatch)
 
 
-@each_kind
+@every_normalizer
 def test_memory_is_linear_both_ways(normalizer):
     assert_linear_memory(Attention(normalizer=normalizer(), mask=Causal()))
 

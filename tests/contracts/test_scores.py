@@ -91,6 +91,6 @@ def test_one_that_reads_no_position_says_so_truly(score, tiles_that_divide_nothi
     np.testing.assert_array_equal(here.out, there.out)
 
 
-@each_kind
+@every_score
 def test_memory_is_linear_both_ways(score):
     assert_linear_memory(Attention(score=score(), mask=Causal()))
